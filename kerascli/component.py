@@ -1,0 +1,190 @@
+"""The one mechanism behind every component of the YAML: layers, losses, optimizers, datasets and the rest.
+
+A component is a frozen, strict pydantic model whose fields are Keras's argument names, plus pure methods. A *family*
+is a direct subclass of Component that sets `family`; every further subclass whose name has no leading underscore is a
+member and registers itself. A field annotated with a family accepts a mapping with `type`, or the bare type name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MODULES = {
+    "layer": "kerascli.layers",
+    "activation": "kerascli.activations",
+    "initializer": "kerascli.initializers",
+    "regularizer": "kerascli.regularizers",
+    "constraint": "kerascli.constraints",
+    "loss": "kerascli.losses",
+    "metric": "kerascli.metrics",
+    "optimizer": "kerascli.optimizers",
+    "schedule": "kerascli.schedules",
+    "callback": "kerascli.callbacks",
+    "dataset": "kerascli.sources",
+}
+"""Where each family lives: a module, or a folder whose every module is imported to find the members."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A configuration that tests, documents and parity runs enumerate.
+
+    `inputs` are the shapes of one sample of each input (layers), `dtype` that of the inputs; `high` bounds integers.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[tuple[int, ...], ...] = ()
+    dtype: str = "float32"
+    high: int = 10
+
+
+class Component(BaseModel):
+    """A part of the spec. Never holds arrays or state."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    family: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Keras's other identifiers, such as `mse`; the snake_case of the class name is always one where a family says so."""
+    examples: ClassVar[tuple[Example, ...]] = ()
+    members: ClassVar[dict[str, type[Component]]] = {}
+    """Of a family: its members by class name."""
+    snake_names: ClassVar[bool] = False
+    """Of a family: whether Keras also takes the snake_case class name (optimizers, losses, metrics, initializers …)."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        if Component in cls.__bases__:
+            cls.members = {}
+        elif not cls.__name__.startswith("_"):
+            cls.members[cls.__name__] = cls
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if Component not in cls.__bases__:
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(
+            cls.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.dump()),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        if Component in cls.__bases__:
+            return {"family": cls.family}
+        return handler(schema)
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Build the member that `value` names: a mapping with `type`, a bare type name, or a member itself.
+
+        Looked up at validation time, so that an error's `loc` is exactly the path in the YAML.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            value = {"type": value}
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "component_type",
+                "must be the name of {article} {family} or a mapping with `type`",
+                {"family": cls.family, "article": "an" if cls.family[0] in "aio" else "a"},
+            )
+        if "type" not in value:
+            raise PydanticCustomError("component_untyped", "needs a `type`", {"family": cls.family})
+        name = value["type"]
+        member = cls.find(name) if isinstance(name, str) else None
+        if member is None:
+            names = list(cls.names())
+            near = difflib.get_close_matches(str(name), names, 1, 0.6) or [
+                n for n in names if n.lower() == str(name).lower()
+            ]
+            raise PydanticCustomError(
+                "component_unknown",
+                "unknown {family} `{name}`",
+                {"family": cls.family, "name": str(name), "near": near[0] if near else "", "names": names},
+            )
+        return member.model_validate({k: v for k, v in value.items() if k != "type"})  # type: ignore[return-value]
+
+    @classmethod
+    def find(cls, name: str) -> type[Component] | None:
+        """The member of this family that Keras knows under `name`."""
+        return cls.names().get(name)
+
+    @classmethod
+    def names(cls) -> dict[str, type[Component]]:
+        """Every identifier of the family and the member it stands for, class names first."""
+        load_family(cls.family)
+        found = dict(cls.members)
+        for member in cls.members.values():
+            others = (*member.aliases, *((snake_case(member.__name__),) if cls.snake_names else ()))
+            for alias in others:
+                found.setdefault(alias, member)
+        return found
+
+    def dump(self) -> dict[str, Any]:
+        """The component as the YAML would write it, every default included."""
+        return {"type": type(self).__name__, **{k: _plain(getattr(self, k)) for k in type(self).model_fields}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.dump()
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def load_family(family: str) -> None:
+    """Import the family's folder, every module of it, so that its members are registered."""
+    module = importlib.import_module(MODULES[family])
+    for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        importlib.import_module(f"{MODULES[family]}.{info.name}")
+
+
+def snake_case(name: str) -> str:
+    """Keras's own conversion: `Conv2D` → `conv2d`, `MaxPooling2D` → `max_pooling2d`, `GRU` → `gru`."""
+    import re
+
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _tuple_of(rank: int) -> Callable[[Any], Any]:
+    def broadcast(value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return (value,) * rank
+        return tuple(value) if isinstance(value, list) else value
+
+    return broadcast
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Pair = Annotated[tuple[int, int], BeforeValidator(_tuple_of(2))]
+"""Two integers, or one that stands for both, as Keras broadcasts `kernel_size: 3`."""
+Single = Annotated[tuple[int], BeforeValidator(_tuple_of(1))]
+"""One integer, kept as Keras keeps it: a tuple of one."""
+Ints = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+"""A list of integers, such as a shape."""

@@ -1,0 +1,55 @@
+"""Errors as data: a Problem says what is wrong, where, and how to mend it. Rendering is the command line's business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A place in a text file; lines and columns count from 1, `end_column` is exclusive."""
+
+    file: str
+    line: int
+    column: int
+    end_column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Codes are stable and never reused: E1xx YAML text, E2xx spec, E3xx shapes, E4xx data, E5xx run, E6xx export.
+    """
+
+    code: str
+    message: str
+    """One terse sentence that is enough alone."""
+    where: Span | Path | None = None
+    label: str = ""
+    """Stands under the caret: what was found, or what was probably meant."""
+    help: str = ""
+    """What to do about it."""
+
+
+class Failure(Exception):
+    """Carries the problems of one stage, in the order of their places.
+
+    `exit_code` is the command's: 2 where the spec or the words typed are wrong, 1 where the work failed.
+    """
+
+    def __init__(self, problems: Iterable[Problem] | Problem, exit_code: int = 1) -> None:
+        found = [problems] if isinstance(problems, Problem) else list(problems)
+        self.problems = sorted(found, key=lambda p: (str(p.where) if not isinstance(p.where, Span) else "", p.where)
+                               if isinstance(p.where, Span) else ("", Span("", 0, 0)))
+        self.exit_code = exit_code
+        super().__init__("; ".join(p.message for p in self.problems))
+
+
+class SpecFailure(Failure):
+    """The spec alone shows that it cannot work: exit code 2, nothing was written."""
+
+    def __init__(self, problems: Iterable[Problem] | Problem) -> None:
+        super().__init__(problems, exit_code=2)

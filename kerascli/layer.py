@@ -1,0 +1,81 @@
+"""What a layer is: shape rule, weights, and a forward pass written with ops. No layer writes a backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kerascli.component import Component
+from kerascli.constraints import Constraint
+from kerascli.initializers import Initializer
+from kerascli.ops.ir import Shape, Trace, Value
+from kerascli.regularizers import Regularizer
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """One variable of a layer, declared in Keras's order."""
+
+    name: str
+    shape: Shape
+    initializer: Initializer
+    trainable: bool = True
+    regularizer: Regularizer | None = None
+    constraint: Constraint | None = None
+    dtype: str = "float"
+    group: str = ""
+    """Where Keras's weight file keeps it below the layer: `` for `vars/0`, `cell` for `cell/vars/0`, `seed_generator` …"""
+
+
+@dataclass
+class Context:
+    """What a layer's call may ask for beside its inputs and weights."""
+
+    trace: Trace
+    training: bool
+    masks: tuple[Value | None, ...]
+    """The mask of each input: a boolean value of the leading axes of the sample, such as (T,), or None."""
+    name: str
+    """The node's name: weights and state live under it."""
+    updates: dict[str, Value]
+    """New values of non-trainable weights by weight name (moving averages), filled by the call."""
+    penalties: list[Value]
+    """Scalar losses added by the call (activity regularizers), per batch."""
+
+
+class Layer(Component):
+    """A layer of the network."""
+
+    family = "layer"
+
+    name: str | None = None
+    """Name of the layer; by default Keras's automatic one, such as `conv2d_1`."""
+    inputs: str | list[str] | None = None
+    """Name or names of the layers it reads; by default the layer before it."""
+    trainable: bool = True
+    """Whether training changes its weights."""
+
+    def infer_shape(self, *shapes: Shape) -> Shape:
+        """Shape of one sample of the output, given those of the inputs; raises ShapeError where they do not fit."""
+        return shapes[0]
+
+    def infer_dtype(self, *dtypes: str) -> str:
+        """`float`, or an integer type for layers that pass integers on."""
+        return "float"
+
+    def declare(self, *shapes: Shape) -> tuple[WeightSpec, ...]:
+        """The weights, in Keras's variable order."""
+        return ()
+
+    def call(self, context: Context, w: Mapping[str, Value], *xs: Value) -> Value:
+        """The forward pass in ops; `w` holds the declared weights by name."""
+        raise NotImplementedError
+
+    def mask(self, context: Context, *xs: Value) -> Value | None:
+        """The output's mask; by default the first input's is passed on, as Keras does with `supports_masking`."""
+        return context.masks[0] if context.masks else None
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        """Extra or differing entries of Keras's own config; most layers have none."""
+        return {}

@@ -1,0 +1,258 @@
+"""The intermediate representation: array values, the ops that make them, and the trace that records them.
+
+A program works on blocks of samples. Every value has a scope:
+
+- WEIGHT: there before the step begins (weights, constants, variables such as the step number);
+- STEP:   computed once per training step, for example a batch statistic or the gradient of a weight;
+- BLOCK:  one array per block of samples. Its `shape` leaves the batch axis out; the array itself has the block's
+          row count at `batch_axis`: shape (3, 5) and batch_axis 1 is an array (3, n, 5).
+
+An op that `contracts` reads blocks and sums over the samples, so its result has scope STEP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+Call = Callable[[], object]
+
+
+class Scope(IntEnum):
+    WEIGHT = 0
+    STEP = 1
+    BLOCK = 2
+
+
+class Type(NamedTuple):
+    """Shape (without the batch axis in scope BLOCK), dtype, and where the batch axis goes.
+
+    dtype is a NumPy name, or "float" for the program's own precision (float32, or float64 in gradient checks).
+    """
+
+    shape: Shape
+    dtype: str = "float"
+    batch_axis: int = 0
+
+
+@dataclass(slots=True)
+class Site:
+    """What an op knows when its calls are bound to arrays."""
+
+    rows: int
+    """Samples in this block (1 in scope STEP)."""
+    dtype: np.dtype[Any]
+    """The program's float type."""
+    scratch: list[Array] = field(default_factory=list)
+    aux: list[Array] = field(default_factory=list)
+    """The arrays of the value's further outputs."""
+    row: Array | None = None
+    """int64[2]: number of the block's first sample in the batch, and of the step: the counters of random streams."""
+    seed: int = 0
+    constants: dict[tuple[float, str], Array] = field(default_factory=dict)
+
+    def constant(self, value: float, shape: Shape, dtype: Any = None) -> Array:
+        """A read-only array filled with `value`. NumPy's maximum with a scalar is three times slower than with this."""
+        kind = np.dtype(dtype or self.dtype)
+        key, size = (value, kind.str), prod(shape)
+        if key not in self.constants or self.constants[key].size < size:
+            self.constants[key] = np.full(size, value, kind)
+        return self.constants[key][:size].reshape(shape)
+
+
+class Op:
+    """One array operation: shape rule, NumPy kernel, derivative rule and cost. Subclasses are frozen dataclasses.
+
+    Equal ops on equal inputs are recorded once, so an op with an effect or a random stream carries a distinguishing field.
+    """
+
+    contracts: bool = False
+    """Reads blocks, sums over their samples; the result has scope STEP."""
+    in_place: tuple[int, ...] = ()
+    """Inputs whose memory the output may take when nobody reads them later (same shape and dtype)."""
+    cheap: bool = True
+    """Redone in a later phase rather than kept for the whole batch."""
+    view: bool = False
+    """The output is the input's memory seen in another shape; no call is made."""
+
+    def infer(self, *inputs: Value) -> Type:
+        """The result's type; raises ShapeError where the inputs do not fit."""
+        raise NotImplementedError
+
+    def further(self, *inputs: Value) -> tuple[Type, ...]:
+        """Types of outputs beside the first (saved values that the derivative wants)."""
+        return ()
+
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        """Whole shapes and dtypes of the temporary arrays a block of `rows` samples needs."""
+        return ()
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        """The calls that compute `out`. They run many times: no allocation, no test inside."""
+        raise NotImplementedError
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        """Gradients of the inputs of `y`, given that of `y`, emitted as ops; None where there is none."""
+        raise NotImplementedError(f"{type(self).__name__} has no derivative")
+
+    def flops(self, y: Value, rows: int) -> int:
+        return y.size * (rows if y.scope == Scope.BLOCK else 1)
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    op: Op
+    inputs: tuple[Value, ...]
+    type: Type
+    scope: Scope
+    trace: Trace
+    number: int
+    further: tuple[Value, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype
+
+    @property
+    def batch_axis(self) -> int:
+        return self.type.batch_axis
+
+    @property
+    def rank(self) -> int:
+        """Axes of the array, the batch axis included."""
+        return len(self.shape) + (self.scope == Scope.BLOCK)
+
+    @property
+    def size(self) -> int:
+        """Elements a sample (BLOCK) or in all."""
+        return prod(self.shape)
+
+    def whole(self, rows: int) -> Shape:
+        """The array's shape for a block of `rows` samples."""
+        k = self.batch_axis
+        return (*self.shape[:k], rows, *self.shape[k:]) if self.scope == Scope.BLOCK else self.shape
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"%{i.number}" for i in self.inputs)
+        return f"%{self.number} = {self.op}({args}) {self.scope.name.lower()}{list(self.shape)} {self.dtype}"
+
+
+class ShapeError(ValueError):
+    """The inputs of an op or a layer do not fit. The graph stage turns it into a located Problem."""
+
+    def __init__(self, message: str, help: str = "") -> None:
+        super().__init__(message)
+        self.help = help
+
+
+class Trace:
+    """Records values in the order they are made, which is an order they can be computed in."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.streams = 0
+        self._known: dict[tuple[Op, tuple[int, ...]], Value] = {}
+
+    def add(self, op: Op, *inputs: Value, scope: Scope | None = None) -> Value:
+        key = (op, tuple(i.number for i in inputs))
+        if key in self._known:
+            return self._known[key]
+        if scope is None:
+            blocks = any(i.scope == Scope.BLOCK for i in inputs)
+            scope = Scope.BLOCK if blocks and not op.contracts else Scope.STEP
+        value = self._record(op, inputs, op.infer(*inputs), scope)
+        value.further = tuple(
+            self._record(Further(k), (value,), kind, scope) for k, kind in enumerate(op.further(*inputs))
+        )
+        self._known[key] = value
+        return value
+
+    def stream(self) -> int:
+        """A number for the next random op: its stream of random numbers is keyed by it."""
+        self.streams += 1
+        return self.streams - 1
+
+    def _record(self, op: Op, inputs: tuple[Value, ...], kind: Type, scope: Scope) -> Value:
+        value = Value(op, inputs, kind, scope, self, len(self.values))
+        self.values.append(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Further(Op):
+    """Output number `index` + 2 of the op that makes its input."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Input(Op):
+    """Rows of a data array, gathered block by block: inputs, targets, weights of the samples."""
+
+    name: str
+    type: Type
+
+    def infer(self) -> Type:
+        return self.type
+
+
+@dataclass(frozen=True)
+class Weight(Op):
+    """A weight or a state variable of the model, by its path, such as `conv2d/kernel`."""
+
+    path: str
+    shape: Shape
+    trainable: bool = True
+    dtype: str = "float"
+
+    def infer(self) -> Type:
+        return Type(self.shape, self.dtype)
+
+
+@dataclass(frozen=True)
+class Variable(Op):
+    """A number the engine sets before each step: `inverse_batch` (1 / samples in the batch)."""
+
+    name: str
+    dtype: str = "float"
+
+    def infer(self) -> Type:
+        return Type((), self.dtype)
+
+
+@dataclass(frozen=True)
+class Constant(Op):
+    """An array of numbers that never change, kept as nested bytes so that equal constants are one value."""
+
+    data: bytes
+    shape: Shape
+    dtype: str = "float64"
+
+    def infer(self) -> Type:
+        return Type(self.shape, "float" if self.dtype == "float64" else self.dtype)
+
+    def array(self, dtype: np.dtype[Any]) -> Array:
+        values = np.frombuffer(self.data, self.dtype).reshape(self.shape)
+        return values.astype(dtype) if self.dtype == "float64" else values
+
+
+LEAVES = (Input, Weight, Variable, Constant)
+
+
+def constant(trace: Trace, values: npt.ArrayLike) -> Value:
+    """A constant of the program's float type (or of an integer type, for integers)."""
+    array = np.asarray(values)
+    kind = "float64" if array.dtype.kind == "f" else array.dtype.name
+    return trace.add(Constant(array.astype(kind).tobytes(), array.shape, kind), scope=Scope.WEIGHT)
