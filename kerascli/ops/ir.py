@@ -76,6 +76,8 @@ class Op:
 
     contracts: bool = False
     """Reads blocks, sums over their samples; the result has scope STEP."""
+    whole_batch: bool = False
+    """Reads blocks like an op that contracts, but all of the batch at once, after its blocks are done."""
     in_place: tuple[int, ...] = ()
     """Inputs whose memory the output may take when nobody reads them later (same shape and dtype)."""
     cheap: bool = True
@@ -98,6 +100,10 @@ class Op:
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         """The calls that compute `out`. They run many times: no allocation, no test inside."""
         raise NotImplementedError
+
+    def strips(self, site: Site, count: int, out: Array, *inputs: Array) -> list[Sequence[Call]]:
+        """The same calls cut into at most `count` independent parts, for lanes to share. Used in scope STEP."""
+        return [self.bind(site, out, *inputs)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         """Gradients of the inputs of `y`, given that of `y`, emitted as ops; None where there is none."""
@@ -171,7 +177,7 @@ class Trace:
             return self._known[key]
         if scope is None:
             blocks = any(i.scope == Scope.BLOCK for i in inputs)
-            scope = Scope.BLOCK if blocks and not op.contracts else Scope.STEP
+            scope = Scope.BLOCK if blocks and not (op.contracts or op.whole_batch) else Scope.STEP
         value = self._record(op, inputs, op.infer(*inputs), scope)
         value.further = tuple(
             self._record(Further(k), (value,), kind, scope) for k, kind in enumerate(op.further(*inputs))

@@ -1,0 +1,287 @@
+"""Matrix products, biases and sums over the batch: the ops that meet the weights.
+
+Legend: n rows of a block, K inputs, O outputs, M rows of a product (all leading axes of a value together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Value
+
+
+def rows_of(x: Array) -> Array:
+    """All leading axes together: (..., K) → (M, K), without a copy."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def product(a: Array, b: Array, out: Array) -> Call:
+    """out = a @ b for matrices; np.dot is called faster than np.matmul."""
+    return partial(np.dot, a, b, out)
+
+
+def one_row_a_sample(x: Value) -> bool:
+    return x.scope == Scope.BLOCK and len(x.shape) == 1
+
+
+@dataclass(frozen=True)
+class MatMul(Op):
+    """y = x @ w over the last axis of x; with `columns`, x is stored (K, ...) and y = xᵀ @ w."""
+
+    columns: bool = False
+    cheap = False
+
+    def infer(self, x: Value, w: Value) -> Type:
+        inner = x.shape[0] if self.columns else x.shape[-1]
+        if len(w.shape) != 2 or inner != w.shape[0]:
+            raise ShapeError(f"cannot multiply {x.shape} by {w.shape}")
+        if self.columns:
+            return Type((*x.shape[1:], w.shape[1]), batch_axis=x.batch_axis - 1)
+        return Type((*x.shape[:-1], w.shape[1]), batch_axis=x.batch_axis)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        x, w = inputs
+        left = x.reshape(x.shape[0], -1).T if self.columns else rows_of(x)
+        return [product(left, w, rows_of(out))]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        x, w = y.inputs
+        dx = None if self.columns else matmul(dy, transpose_matrix(w))
+        if x.scope != Scope.BLOCK:
+            return dx, y.trace.add(MatMul(), transpose_matrix(x), dy)
+        if one_row_a_sample(x):
+            return dx, y.trace.add(BatchProduct(), x, dy)
+        return dx, y.trace.add(RowsProduct(self.columns), x, dy)
+
+    def flops(self, y: Value, rows: int) -> int:
+        return 2 * y.inputs[1].shape[0] * super().flops(y, rows)
+
+
+@dataclass(frozen=True)
+class RowsProduct(Op):
+    """w' = xᵀ @ dy summed over all rows of all samples: the gradient of the matrix in y = x @ w."""
+
+    columns: bool = False
+    contracts = True
+
+    def infer(self, x: Value, dy: Value) -> Type:
+        return Type((x.shape[0] if self.columns else x.shape[-1], dy.shape[-1]))
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        x, dy = inputs
+        left = x.reshape(x.shape[0], -1) if self.columns else rows_of(x).T
+        return [product(left, rows_of(dy), out)]
+
+    def flops(self, y: Value, rows: int) -> int:
+        x, dy = y.inputs
+        return 2 * rows * dy.size * (x.shape[0] if self.columns else x.shape[-1])
+
+
+@dataclass(frozen=True)
+class BatchProduct(Op):
+    """The same for one row a sample, as a single product for the whole batch once all blocks are done.
+
+    Lanes then share it by strips of rows, and no lane adds up a copy of a big matrix.
+    """
+
+    whole_batch = True
+
+    def infer(self, x: Value, dy: Value) -> Type:
+        return Type((x.shape[-1], dy.shape[-1]))
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        x, dy = inputs
+        return [product(x.T, dy, out)]
+
+    def strips(self, site: Site, count: int, out: Array, *inputs: Array) -> list[Sequence[Call]]:
+        x, dy = inputs
+        if out.size * len(x) < 1 << 18:
+            return [self.bind(site, out, x, dy)]
+        cuts = [len(out) * k // count for k in range(count + 1)]
+        return [[product(x[:, a:b].T, dy, out[a:b])] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+
+    def flops(self, y: Value, rows: int) -> int:
+        return 2 * rows * prod(y.shape)
+
+
+@dataclass(frozen=True)
+class TransposeMatrix(Op):
+    """A contiguous transposed copy, made once a step: products A·Bᵀ with few rows are 3–7 times slower than A·B."""
+
+    def infer(self, w: Value) -> Type:
+        return Type((w.shape[1], w.shape[0]), w.dtype)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        return [partial(np.copyto, out, inputs[0].T)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (transpose_matrix(dy),)
+
+
+@dataclass(frozen=True)
+class BiasAdd(Op):
+    """y = x + b along the last axis; b may be repeated to a multiple of the channels (see Tile)."""
+
+    in_place = (0,)
+
+    def infer(self, x: Value, b: Value) -> Type:
+        if len(b.shape) != 1 or b.size % x.shape[-1]:
+            raise ShapeError(f"cannot add a bias {b.shape} to {x.shape}")
+        return x.type
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        x, b = inputs
+        wide = (-1, b.size)
+        return [partial(np.add, x.reshape(wide), b, out.reshape(wide))]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return dy, column_sums(dy, y.inputs[1].size)
+
+
+@dataclass(frozen=True)
+class Tile(Op):
+    """A vector repeated `times` over: broadcasting along long rows is 3–5 times faster than along few channels."""
+
+    times: int
+
+    def infer(self, b: Value) -> Type:
+        return Type((b.size * self.times,))
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        return [partial(np.copyto, out.reshape(self.times, -1), inputs[0])]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(FoldSum(self.times), dy),)
+
+
+@dataclass(frozen=True)
+class FoldSum(Op):
+    """Sum of the `times` parts of a vector."""
+
+    times: int
+
+    def infer(self, x: Value) -> Type:
+        return Type((x.size // self.times,))
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        return [partial(np.add.reduce, inputs[0].reshape(self.times, -1), 0, None, out)]
+
+
+@dataclass(frozen=True)
+class ColumnSums(Op):
+    """Sums over rows of `width` numbers, over all samples; as ones @ X, which is the fastest form."""
+
+    width: int
+    contracts = True
+
+    def infer(self, x: Value) -> Type:
+        return Type((self.width,))
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        rows = inputs[0].reshape(-1, self.width)
+        return [partial(np.dot, site.constant(1, (len(rows),)), rows, out)]
+
+
+@dataclass(frozen=True)
+class BatchColumnSums(ColumnSums):
+    """The same for one row a sample, once for the whole batch."""
+
+    contracts = False
+    whole_batch = True
+
+
+@dataclass(frozen=True)
+class BatchSum(Op):
+    """Sum over the batch axis."""
+
+    contracts = True
+
+    def infer(self, x: Value) -> Type:
+        return Type(x.shape)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        (x,) = inputs
+        axis = x.ndim - out.ndim - 1 if out.ndim == 0 else self._axis(x, out)
+        return [partial(np.add.reduce, x, axis, None, out)]
+
+    @staticmethod
+    def _axis(x: Array, out: Array) -> int:
+        return next(k for k in range(x.ndim) if x.shape[:k] + x.shape[k + 1 :] == out.shape)
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(SpreadOverBatch(y.inputs[0].batch_axis), dy, y.inputs[0]),)
+
+
+@dataclass(frozen=True)
+class SpreadOverBatch(Op):
+    """The same STEP value for every sample of a block; the second input only says how many."""
+
+    batch_axis: int
+
+    def infer(self, x: Value, like: Value) -> Type:
+        return Type(x.shape, batch_axis=self.batch_axis)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        return [partial(np.copyto, out, np.expand_dims(inputs[0], self.batch_axis))]
+
+
+@dataclass(frozen=True)
+class WeightedSum(Op):
+    """Σ values · weights over everything: how a loss becomes one number. Both are blocks of one shape."""
+
+    contracts = True
+
+    def infer(self, values: Value, weights: Value) -> Type:
+        if values.shape != weights.shape:
+            raise ShapeError(f"weights {weights.shape} do not fit the values {values.shape}")
+        return Type(())
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        values, weights = (x.reshape(-1) for x in inputs)
+        return [partial(np.dot, values, weights, out)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        from kerascli.ops.elementwise import multiply
+
+        values, weights = y.inputs
+        return multiply(weights, dy), multiply(values, dy)
+
+
+def matmul(x: Value, w: Value) -> Value:
+    """x @ w over the last axis of x: (..., K) @ (K, O) → (..., O)."""
+    return x.trace.add(MatMul(), x, w)
+
+
+def transpose_matrix(w: Value) -> Value:
+    return w.inputs[0] if isinstance(w.op, TransposeMatrix) else w.trace.add(TransposeMatrix(), w)
+
+
+def bias_add(x: Value, b: Value) -> Value:
+    """x + b along the last axis, b repeated so that rows are long."""
+    channels = b.size
+    spatial = x.shape[-2] if len(x.shape) > 1 else 1
+    times = max((t for t in range(1, spatial + 1) if spatial % t == 0 and t * channels <= 2048), default=1)
+    tiled = b.trace.add(Tile(times), b) if times > 1 and channels < 256 else b
+    return x.trace.add(BiasAdd(), x, tiled)
+
+
+def column_sums(x: Value, width: int) -> Value:
+    """Sums of all rows of x, seen as rows of `width` numbers."""
+    return x.trace.add((BatchColumnSums if one_row_a_sample(x) else ColumnSums)(width), x)
+
+
+def batch_sum(x: Value) -> Value:
+    """Sum over the batch axis."""
+    return x.trace.add(BatchSum(), x)
+
+
+def weighted_sum(values: Value, weights: Value) -> Value:
+    """Σ values · weights over the batch and all axes."""
+    return values.trace.add(WeightedSum(), values, weights)
+
+
