@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -15,6 +15,8 @@ class Span:
     line: int
     column: int
     end_column: int = 0
+    text: str = field(default="", compare=False, repr=False)
+    """The line itself, so that it can be shown wherever it came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,13 @@ class Problem:
     """Stands under the caret: what was found, or what was probably meant."""
     help: str = ""
     """What to do about it."""
+    warning: bool = False
+    """Keras would go on, to no avail: shown, but it stops nothing."""
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    where = problem.where
+    return (where.file, where.line, where.column) if isinstance(where, Span) else (str(where or ""), 0, 0)
 
 
 class Failure(Exception):
@@ -42,8 +51,7 @@ class Failure(Exception):
 
     def __init__(self, problems: Iterable[Problem] | Problem, exit_code: int = 1) -> None:
         found = [problems] if isinstance(problems, Problem) else list(problems)
-        self.problems = sorted(found, key=lambda p: (str(p.where) if not isinstance(p.where, Span) else "", p.where)
-                               if isinstance(p.where, Span) else ("", Span("", 0, 0)))
+        self.problems = sorted(found, key=_place)
         self.exit_code = exit_code
         super().__init__("; ".join(p.message for p in self.problems))
 
