@@ -1,0 +1,146 @@
+"""Every op's derivative agrees with finite differences in float64, and its values with plain NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from kerascli.ops import elementwise as e
+from kerascli.ops import reduction as r
+from kerascli.ops import shape as s
+from kerascli.ops.broadcast import broadcast_to
+from kerascli.ops.ir import Array, Input, Scope, ShapeError, Trace, Type, Value, Weight
+from kerascli.program.interpret import evaluate
+from tests.gradients import check
+
+RNG = np.random.default_rng(0)
+N = 3
+
+
+def block(*shape: int) -> Array:
+    """Numbers at least 0.05 from zero and from each other, so that no kink is near."""
+    count = int(np.prod((N, *shape)))
+    values = (RNG.permutation(count) - count / 2 + 0.5) / max(count, 8) * 4
+    return values.reshape(N, *shape)
+
+
+def positive(*shape: int) -> Array:
+    return np.abs(block(*shape)) + 0.5
+
+
+BINARY: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
+    "add": (e.add, np.add),
+    "subtract": (e.subtract, np.subtract),
+    "multiply": (e.multiply, np.multiply),
+    "divide": (e.divide, np.divide),
+    "maximum": (e.maximum, np.maximum),
+    "minimum": (e.minimum, np.minimum),
+}
+UNARY: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
+    "negative": (e.negative, np.negative),
+    "square": (e.square, np.square),
+    "sqrt": (e.sqrt, np.sqrt),
+    "exp": (e.exp, np.exp),
+    "log": (e.log, np.log),
+    "abs": (e.abs, np.abs),
+    "power": (lambda x: e.power(x, 2.5), lambda x: x**2.5),
+    "clip": (lambda x: e.clip(x, 0.73, 1.63), lambda x: np.clip(x, 0.73, 1.63)),
+    "sum": (r.sum, lambda x: x.sum((1, 2))),
+    "sum over one axis": (lambda x: r.sum(x, 0, keepdims=True), lambda x: x.sum(1, keepdims=True)),
+    "mean": (lambda x: r.mean(x, -1), lambda x: x.mean(-1)),
+    "max": (lambda x: r.max(x, 0), lambda x: x.max(1)),
+    "min": (lambda x: r.min(x, (0, 1)), lambda x: x.min((1, 2))),
+    "reshape": (lambda x: s.reshape(x, (5, 4)), lambda x: x.reshape(N, 5, 4)),
+    "permute": (lambda x: s.permute(x, (1, 0)), lambda x: x.transpose(0, 2, 1)),
+    "time major": (lambda x: e.square(s.time_major(x)), lambda x: (x**2).swapaxes(0, 1)),
+    "reshape of time major": (lambda x: s.reshape(s.time_major(x), (20,)), lambda x: x.reshape(N, 20)),
+    "cut": (lambda x: s.cut(x, 1, 4, step=2), lambda x: x[:, :, 1:4:2]),
+    "concatenate": (
+        lambda x: s.concatenate([x, e.square(x), s.time_major(x)], 0),
+        lambda x: np.concatenate([x, x**2, x], 1),
+    ),
+    "broadcast": (lambda x: broadcast_to(x, (3, 4, 5)), lambda x: np.broadcast_to(x[:, None], (N, 3, 4, 5))),
+}
+
+
+def run(build: Callable[..., Value], blocks: dict[str, Array], weights: dict[str, Array]) -> Array:
+    trace = Trace()
+    values = {}
+    for k, a in blocks.items():
+        kind = "float" if a.dtype.kind == "f" else a.dtype.name
+        values[k] = trace.add(Input(k, Type(a.shape[1:], kind)), scope=Scope.BLOCK)
+    for k, a in weights.items():
+        values[k] = trace.add(Weight(k, a.shape), scope=Scope.WEIGHT)
+    return evaluate([build(**values)], {**blocks, **weights}, N)[0]
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_unary_op_has_numpys_values_and_the_right_derivative(name: str) -> None:
+    op, oracle = UNARY[name]
+    x = positive(4, 5)
+    np.testing.assert_allclose(run(lambda x: op(x), {"x": x}, {}), oracle(x))
+    check(lambda x: op(x), {"x": x})
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("shape", [(4, 5), (5,), (4, 1), ()], ids=str)
+def test_two_blocks_broadcast_and_differentiate(name: str, shape: tuple[int, ...]) -> None:
+    op, oracle = BINARY[name]
+    a, b = positive(4, 5), positive(*shape) + 0.013
+    wide = b.reshape(N, *(1,) * (2 - len(shape)), *shape)
+    np.testing.assert_allclose(run(lambda a, b: op(a, b), {"a": a, "b": b}, {}), oracle(a, wide))
+    check(lambda a, b: op(a, b), {"a": a, "b": b})
+    check(lambda a, b: op(b, a), {"a": a, "b": b})
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("shape", [(4, 5), (5,), (4, 1), (1, 5), (2, 4, 5), (1,), ()], ids=str)
+def test_weights_broadcast_to_blocks_and_gather_the_gradient_of_all_samples(name: str, shape: tuple[int, ...]) -> None:
+    op, oracle = BINARY[name]
+    a, w = positive(4, 5), np.abs(RNG.standard_normal(shape)) + 0.51
+    expected = oracle(a[:, None] if len(shape) == 3 else a, w)
+    np.testing.assert_allclose(run(lambda a, w: op(a, w), {"a": a}, {"w": w}), expected)
+    check(lambda a, w: op(a, w), {"a": a}, {"w": w})
+    check(lambda a, w: op(w, a), {"a": a}, {"w": w})
+    if len(shape) < 3:
+        np.testing.assert_allclose(
+            run(lambda a, w: op(s.time_major(a), w), {"a": a}, {"w": w}), expected.swapaxes(0, 1)
+        )
+        check(lambda a, w: op(s.time_major(a), w), {"a": a}, {"w": w})
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_weights_combine_among_themselves(name: str) -> None:
+    op, _ = BINARY[name]
+    a, b = np.abs(RNG.standard_normal((4, 5))) + 0.5, np.abs(RNG.standard_normal(5)) + 0.51
+    check(lambda a, b: op(a, b), {}, {"a": a, "b": b})
+
+
+def test_where_takes_the_gradient_of_the_side_it_chose() -> None:
+    x = block(4, 5)
+    check(lambda x, w: e.where(e.greater(x, 0.0), e.square(x), w), {"x": x}, {"w": RNG.standard_normal(5)})
+
+
+def test_logic_is_boolean_and_casts_to_numbers() -> None:
+    x = block(4)
+    both = run(lambda x: e.logical_and(e.greater(x, -1.0), e.logical_not(e.greater(x, 1.0))), {"x": x}, {})
+    assert both.dtype == bool
+    assert np.array_equal(both, (x > -1) & ~(x > 1))
+    either = run(lambda x: e.cast(e.logical_or(e.greater(x, 1.0), e.equal(x, x)), "float"), {"x": x}, {})
+    assert np.array_equal(either, np.ones_like(x))
+
+
+def test_integers_stay_integers_until_they_meet_floats() -> None:
+    ids = np.array([[1, 0], [2, 2], [0, 0]], np.int32)
+    assert run(lambda x: e.not_equal(x, 0), {"x": ids}, {}).tolist() == [[True, False], [True, True], [False, False]]
+    assert run(lambda x: e.multiply(x, 2), {"x": ids}, {}).dtype == np.int32
+    assert run(lambda x: e.multiply(x, 0.5), {"x": ids}, {}).dtype == np.float64
+
+
+def test_shapes_that_do_not_fit_are_named() -> None:
+    trace = Trace()
+    a, b = (trace.add(Input(k, Type(shape)), scope=Scope.BLOCK) for k, shape in (("a", (4, 5)), ("b", (3, 5))))
+    with pytest.raises(ShapeError, match=r"\(4, 5\) and \(3, 5\)"):
+        e.add(a, b)
