@@ -8,13 +8,24 @@ member and registers itself. A field annotated with a family accepts a mapping w
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MODULES = {
@@ -61,7 +72,7 @@ class Component(BaseModel):
 
     family: ClassVar[str] = ""
     aliases: ClassVar[tuple[str, ...]] = ()
-    """Keras's other identifiers, such as `mse`; the snake_case of the class name is always one where a family says so."""
+    """Keras's other identifiers, such as `mse`; the snake_case of the class name is one where the family says so."""
     examples: ClassVar[tuple[Example, ...]] = ()
     members: ClassVar[dict[str, type[Component]]] = {}
     """Of a family: its members by class name."""
@@ -79,8 +90,8 @@ class Component(BaseModel):
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         if Component not in cls.__bases__:
             return handler(source)
-        return core_schema.no_info_plain_validator_function(
-            cls.parse,
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: cls.parse(value, info.context),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.dump()),
         )
 
@@ -91,10 +102,11 @@ class Component(BaseModel):
         return handler(schema)
 
     @classmethod
-    def parse(cls, value: Any) -> Self:
+    def parse(cls, value: Any, context: Any = None) -> Self:
         """Build the member that `value` names: a mapping with `type`, a bare type name, or a member itself.
 
-        Looked up at validation time, so that an error's `loc` is exactly the path in the YAML.
+        Looked up at validation time, so that an error's `loc` is exactly the path in the YAML. `context` holds the
+        folder (`base`) that relative paths start from.
         """
         if isinstance(value, cls):
             return value
@@ -111,16 +123,14 @@ class Component(BaseModel):
         name = value["type"]
         member = cls.find(name) if isinstance(name, str) else None
         if member is None:
-            names = list(cls.names())
-            near = difflib.get_close_matches(str(name), names, 1, 0.6) or [
-                n for n in names if n.lower() == str(name).lower()
-            ]
+            near = nearest(str(name), list(cls.names()))
             raise PydanticCustomError(
                 "component_unknown",
                 "unknown {family} `{name}`",
-                {"family": cls.family, "name": str(name), "near": near[0] if near else "", "names": names},
+                {"family": cls.family, "name": str(name), "near": near, "names": list(cls.names())},
             )
-        return member.model_validate({k: v for k, v in value.items() if k != "type"})  # type: ignore[return-value]
+        arguments = {k: v for k, v in value.items() if k != "type"}
+        return member.model_validate(arguments, context=context)  # type: ignore[return-value]
 
     @classmethod
     def find(cls, name: str) -> type[Component] | None:
@@ -153,6 +163,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@functools.cache
 def load_family(family: str) -> None:
     """Import the family's folder, every module of it, so that its members are registered."""
     module = importlib.import_module(MODULES[family])
@@ -162,11 +173,15 @@ def load_family(family: str) -> None:
 
 def snake_case(name: str) -> str:
     """Keras's own conversion: `Conv2D` → `conv2d`, `MaxPooling2D` → `max_pooling2d`, `GRU` → `gru`."""
-    import re
-
     name = re.sub(r"\W+", "", name)
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """The one of `words` that was probably meant by `word`, or the empty text."""
+    same = [w for w in words if w.replace("_", "").lower() == word.replace("_", "").lower()]
+    return (same or difflib.get_close_matches(word, words, 1, 0.6) or [""])[0]
 
 
 def _tuple_of(rank: int) -> Callable[[Any], Any]:
@@ -188,3 +203,12 @@ Single = Annotated[tuple[int], BeforeValidator(_tuple_of(1))]
 """One integer, kept as Keras keeps it: a tuple of one."""
 Ints = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 """A list of integers, such as a shape."""
+
+
+def _from_base(value: str, info: ValidationInfo) -> str:
+    base = (info.context or {}).get("base")
+    return value if base is None else str(Path(base) / Path(value).expanduser())
+
+
+FilePath = Annotated[str, AfterValidator(_from_base)]
+"""The path of a file that is read: a relative one starts from the spec's folder, and is absolute in a loaded spec."""

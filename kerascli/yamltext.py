@@ -199,7 +199,7 @@ class _Builder:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    where = self.at(event.start_mark.line + 1, event.start_mark.column + 1)
+                    where = self.span(event)
                     self.fail("E104", "the file holds more than one YAML document", where, "a second one begins")
                 root = self.node(next(events), events, 0)
         if root is None or (root.value is None and root.size == 1 and not self.text.strip("- \t\r\n.")):
