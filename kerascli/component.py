@@ -13,6 +13,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -24,7 +25,6 @@ from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    ValidationInfo,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -90,8 +90,8 @@ class Component(BaseModel):
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         if Component not in cls.__bases__:
             return handler(source)
-        return core_schema.with_info_plain_validator_function(
-            lambda value, info: cls.parse(value, info.context),
+        return core_schema.no_info_plain_validator_function(
+            cls.parse,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.dump()),
         )
 
@@ -102,11 +102,10 @@ class Component(BaseModel):
         return handler(schema)
 
     @classmethod
-    def parse(cls, value: Any, context: Any = None) -> Self:
+    def parse(cls, value: Any) -> Self:
         """Build the member that `value` names: a mapping with `type`, a bare type name, or a member itself.
 
-        Looked up at validation time, so that an error's `loc` is exactly the path in the YAML. `context` holds the
-        folder (`base`) that relative paths start from.
+        Looked up at validation time, so that an error's `loc` is exactly the path in the YAML.
         """
         if isinstance(value, cls):
             return value
@@ -129,8 +128,7 @@ class Component(BaseModel):
                 "unknown {family} `{name}`",
                 {"family": cls.family, "name": str(name), "near": near, "names": list(cls.names())},
             )
-        arguments = {k: v for k, v in value.items() if k != "type"}
-        return member.model_validate(arguments, context=context)  # type: ignore[return-value]
+        return member.model_validate({k: v for k, v in value.items() if k != "type"})  # type: ignore[return-value]
 
     @classmethod
     def find(cls, name: str) -> type[Component] | None:
@@ -205,9 +203,13 @@ Ints = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 """A list of integers, such as a shape."""
 
 
-def _from_base(value: str, info: ValidationInfo) -> str:
-    base = (info.context or {}).get("base")
-    return value if base is None else str(Path(base) / Path(value).expanduser())
+BASE: ContextVar[Path | None] = ContextVar("base", default=None)
+"""The folder of the spec that is being loaded: relative paths start there."""
+
+
+def _from_base(value: str) -> str:
+    base = BASE.get()
+    return value if base is None else str(base / Path(value).expanduser())
 
 
 FilePath = Annotated[str, AfterValidator(_from_base)]
