@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kerascli.component import Component
 from kerascli.constraints import Constraint
@@ -48,6 +48,8 @@ class Layer(Component):
     """A layer of the network."""
 
     family = "layer"
+    takes_integers: ClassVar[bool] = False
+    """Reads integer inputs as they are (Embedding, Rescaling, shape layers); others get them cast to float."""
 
     name: str | None = None
     """Name of the layer; by default Keras's automatic one, such as `conv2d_1`."""

@@ -197,24 +197,19 @@ class BatchColumnSums(ColumnSums):
 
 @dataclass(frozen=True)
 class BatchSum(Op):
-    """Sum over the batch axis."""
+    """Sum over the batch axis, which is `axis` of the array."""
 
+    axis: int
     contracts = True
 
     def infer(self, x: Value) -> Type:
         return Type(x.shape)
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        (x,) = inputs
-        axis = x.ndim - out.ndim - 1 if out.ndim == 0 else self._axis(x, out)
-        return [partial(np.add.reduce, x, axis, None, out)]
-
-    @staticmethod
-    def _axis(x: Array, out: Array) -> int:
-        return next(k for k in range(x.ndim) if x.shape[:k] + x.shape[k + 1 :] == out.shape)
+        return [partial(np.add.reduce, inputs[0], self.axis, None, out)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
-        return (y.trace.add(SpreadOverBatch(y.inputs[0].batch_axis), dy, y.inputs[0]),)
+        return (y.trace.add(SpreadOverBatch(self.axis), dy, y.inputs[0]),)
 
 
 @dataclass(frozen=True)
@@ -277,7 +272,7 @@ def column_sums(x: Value, width: int) -> Value:
 
 def batch_sum(x: Value) -> Value:
     """Sum over the batch axis."""
-    return x.trace.add(BatchSum(), x)
+    return x.trace.add(BatchSum(x.batch_axis), x)
 
 
 def weighted_sum(values: Value, weights: Value) -> Value:

@@ -1,0 +1,236 @@
+"""A plan bound to memory: for every stage and lane, the list of calls that a step makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from kerascli.engine.memory import SharedMemory
+from kerascli.ops.ir import Array, Call, Constant, Input, Scope, Site, Value, Variable, Weight
+from kerascli.program.plan import Plan, Slot, Step, is_contraction
+
+
+@dataclass
+class Bound:
+    """The calls for batches of one size: `stages[s][lane]`."""
+
+    rows: int
+    stages: list[list[list[Call]]]
+
+
+@dataclass
+class Machine:
+    """One plan with its buffers. Made before the lanes are forked; bound in each of them when first used."""
+
+    plan: Plan
+    memory: SharedMemory
+    weights: Mapping[str, Array]
+    variables: Mapping[str, Array]
+    index: Array
+    """int64[batch]: the rows of the data that make up the batch."""
+    counters: Array
+    """int64[batch, 2]: for each row that a block may begin with, that row and the step: counters of random streams."""
+    seed: int
+    homes: Mapping[Value, Array] = field(default_factory=dict)
+    """Where the gradients of weights must be written: views of the flat gradient."""
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.dtype = np.dtype(plan.dtype)
+        self.constants: dict[tuple[float, str], Array] = {}
+        self.arenas = [_aligned(plan.arena_bytes) for _ in range(plan.lanes)]
+        self.wide: dict[Slot, Array] = {}
+        self.held: dict[Slot, Array] = {}
+        self.sums: dict[Slot, list[Array]] = {}
+        self.slots: dict[Value, Slot] = {}
+        homes = {slot.root(): array for slot in plan.slots() if (array := self.homes.get(slot.value)) is not None}
+        for step in plan.steps():
+            for slot in (*step.inputs, step.out, *step.further):
+                self.slots.setdefault(slot.value, slot)
+                root = slot.root()
+                value = root.value
+                if value.scope == Scope.BLOCK:
+                    if root.wide and root not in self.wide:
+                        self.wide[root] = self.memory.zeros((plan.batch * value.size,), self._kind(value))
+                elif root not in self.held:
+                    home = homes.get(root)
+                    self.held[root] = home.reshape(value.shape) if home is not None else self._step_array(value)
+            if is_contraction(step.value) and step.out.root() not in self.sums:
+                first, kind = self.held[step.out.root()], self._kind(step.value)
+                more = [self.memory.zeros(step.value.shape, kind) for _ in range(plan.lanes - 1)]
+                self.sums[step.out.root()] = [first, *more]
+
+    def _kind(self, value: Value) -> np.dtype[np.generic]:
+        return self.dtype if value.dtype == "float" else np.dtype(value.dtype)
+
+    def _step_array(self, value: Value) -> Array:
+        op = value.op
+        if isinstance(op, Weight):
+            return self.weights[op.path]
+        if isinstance(op, Variable):
+            return self.variables[op.name]
+        if isinstance(op, Constant):
+            return op.array(self.dtype)
+        return self.memory.zeros(value.shape, self._kind(value))
+
+    def result(self, value: Value, rows: int) -> Array:
+        """The array of a sink: whole batch for a BLOCK value, the one array otherwise."""
+        slot = self.slots[value]
+        if value.scope == Scope.BLOCK:
+            return self.wide[slot.root()][: rows * value.size].reshape(value.whole(rows))
+        return self.held[slot.root()].reshape(value.shape)
+
+    def bind(self, rows: int, feeds: Mapping[str, Array], lanes: Sequence[int]) -> Bound:
+        """The calls of `lanes` (the other lanes' lists stay empty) for batches of `rows` samples from `feeds`."""
+        shares = self._shares(rows)
+        stages: list[list[list[Call]]] = []
+        for number, steps in enumerate(self.plan.stages):
+            work: list[list[Call]] = [[] for _ in range(self.plan.lanes)]
+            if number % 2:
+                for lane in lanes:
+                    for start, stop in shares[lane]:
+                        for step in steps:
+                            work[lane] += self._block_calls(step, lane, start, stop, start == shares[lane][0][0], feeds)
+            else:
+                busy = sum(1 for share in shares if share)
+                for lane, calls in enumerate(self._step_calls(number, steps, rows, busy)):
+                    if lane in lanes:
+                        work[lane] = calls
+            stages.append(work)
+        return Bound(rows, [s for k, s in enumerate(stages) if self._has_work(k)])
+
+    def _has_work(self, stage: int) -> bool:
+        """Whether a stage has calls at all. Workers must agree, so this looks at the plan and not at their calls."""
+        if any(not s.value.op.view for s in self.plan.stages[stage]):
+            return True
+        return stage % 2 == 0 and any(is_contraction(s.value) for s in self._before(stage))
+
+    def _before(self, stage: int) -> list[Step]:
+        return self.plan.stages[stage - 1] if stage else []
+
+    def _shares(self, rows: int) -> list[list[tuple[int, int]]]:
+        """For each lane, the (start, stop) of its blocks."""
+        block, lanes = self.plan.block, self.plan.lanes
+        blocks = [(start, min(start + block, rows)) for start in range(0, rows, block)]
+        cuts = [-(-len(blocks) * k // lanes) for k in range(lanes + 1)]
+        return [blocks[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+
+    # ---- arrays
+
+    def _array(self, slot: Slot, lane: int, start: int, stop: int) -> Array:
+        root, value, rows = slot.root(), slot.value, stop - start
+        if root.value.scope != Scope.BLOCK:
+            return self.held[root].reshape(value.shape)
+        if root.wide:
+            size = root.value.size
+            array = self.wide[root][start * size : stop * size]
+        else:
+            array = self._in_arena(lane, self.plan.offsets[root], rows * value.size, self._kind(value))
+        return array.reshape(value.whole(rows))
+
+    def _in_arena(self, lane: int, offset: int, size: int, kind: np.dtype[np.generic]) -> Array:
+        return self.arenas[lane][offset : offset + size * kind.itemsize].view(kind)
+
+    def _temporary(self, step: Step, number: int, lane: int, shape: tuple[int, ...], dtype: str) -> Array:
+        kind = self.dtype if dtype == "float" else np.dtype(dtype)
+        return self._in_arena(lane, self.plan.offsets[step, number], prod(shape), kind).reshape(shape)
+
+    # ---- calls
+
+    def _block_calls(
+        self, step: Step, lane: int, start: int, stop: int, first: bool, feeds: Mapping[str, Array]
+    ) -> Sequence[Call]:
+        value, op, rows = step.value, step.value.op, stop - start
+        if op.view:
+            return []
+        if isinstance(op, Input):
+            out = self._array(step.out, lane, start, stop)
+            return [partial(np.take, feeds[op.name], self.index[start:stop], 0, out, "clip")]
+        inputs = [self._array(slot, lane, start, stop) for slot in step.inputs]
+        shapes = op.scratch(rows, *value.inputs)
+        site = Site(
+            rows,
+            self.dtype,
+            [self._temporary(step, k, lane, shape, dtype) for k, (shape, dtype) in enumerate(shapes)],
+            [self._array(slot, lane, start, stop) for slot in step.further],
+            self.counters[start],
+            self.seed,
+            self.constants,
+        )
+        if not is_contraction(value):
+            return op.bind(site, self._array(step.out, lane, start, stop), *inputs)
+        total = self.sums[step.out.root()][lane]
+        if first:
+            return op.bind(site, total, *inputs)
+        part = self._temporary(step, len(shapes), lane, value.shape, value.dtype)
+        return [*op.bind(site, part, *inputs), partial(np.add, total, part, total)]
+
+    def _step_calls(self, number: int, steps: list[Step], rows: int, busy: int) -> list[list[Call]]:
+        """The work of a STEP stage dealt out to the lanes: dependent calls stay together, in order."""
+        pieces: dict[Slot, list[list[Call]]] = {}
+        leader: dict[Slot, Slot] = {}
+
+        def find(slot: Slot) -> Slot:
+            while leader.get(slot, slot) is not slot:
+                slot = leader[slot]
+            return slot
+
+        order: list[Slot] = []
+        for step in self._before(number):
+            if is_contraction(step.value):
+                root = step.out.root()
+                pieces[root] = self._lane_sums(root, busy)
+                order.append(root)
+        for step in steps:
+            if step.value.op.view:
+                continue
+            parts = self._strips(step, rows)
+            root = step.out.root()
+            near = {find(s.root()) for s in step.inputs if s.root() in pieces or find(s.root()) in pieces}
+            for source in near:
+                leader[source] = root
+                calls = [call for piece in pieces.pop(source) for call in piece]
+                parts = [[*calls, *(call for part in parts for call in part)]]
+                order.remove(source)
+            for slot in step.further:
+                leader[slot] = root
+            pieces[root] = parts
+            order.append(root)
+        work: list[list[Call]] = [[] for _ in range(self.plan.lanes)]
+        turn = 0
+        for root in order:
+            for calls in pieces[root]:
+                work[turn % self.plan.lanes] += calls
+                turn += 1
+        return work
+
+    def _lane_sums(self, root: Slot, busy: int) -> list[list[Call]]:
+        """total += the sums of the other lanes, in their order; long ones in strips."""
+        total, *others = (a.reshape(-1) for a in self.sums[root][:busy])
+        strips = self.plan.lanes if total.size > 1 << 14 else 1
+        cuts = [total.size * k // strips for k in range(strips + 1)]
+        return [
+            [partial(np.add, total[a:b], other[a:b], total[a:b]) for other in others]
+            for a, b in zip(cuts, cuts[1:], strict=False)
+        ]
+
+    def _strips(self, step: Step, rows: int) -> list[list[Call]]:
+        op, value = step.value.op, step.value
+        arrays = [self._array(slot, 0, 0, rows) for slot in (step.out, *step.inputs, *step.further)]
+        out, inputs, aux = arrays[0], arrays[1 : 1 + len(step.inputs)], arrays[1 + len(step.inputs) :]
+        scratch = [
+            np.empty(shape, self.dtype if dtype == "float" else np.dtype(dtype))
+            for shape, dtype in op.scratch(rows, *value.inputs)
+        ]
+        site = Site(rows, self.dtype, scratch, aux, self.counters[0], self.seed, self.constants)
+        return [list(calls) for calls in op.strips(site, self.plan.lanes, out, *inputs)]
+
+
+def _aligned(size: int) -> Array:
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]

@@ -1,0 +1,245 @@
+"""Pooling over (H, W, C). Windows that do not overlap read p·q planes; their maxima form a binary tree.
+
+The tree's inner maxima are kept for the gradient: at each node the sign bit of left − right says who gets it, so the
+first of equal inputs wins, as in Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from kerascli.ops.ir import Array, Call, Op, Shape, ShapeError, Site, Type, Value
+from kerascli.ops.window import Windows, pad
+
+Node = tuple[str, int]
+
+
+def tree(leaves: int) -> list[tuple[Node, Node, Node]]:
+    """(result, left, right) of every node, children first; the last result is ("y", 0)."""
+    level: list[Node] = [("leaf", k) for k in range(leaves)]
+    steps: list[tuple[Node, Node, Node]] = []
+    inner = 0
+    while len(level) > 1:
+        above: list[Node] = []
+        for left, right in zip(level[::2], level[1::2], strict=False):
+            result: Node = ("y", 0) if len(level) == 2 else ("inner", inner)
+            inner += len(level) > 2
+            steps.append((result, left, right))
+            above.append(result)
+        level = above + level[len(above) * 2 :]
+    return steps
+
+
+def planes(x: Array, p: int, q: int) -> list[Array]:
+    """The p·q inputs of every window, as planes."""
+    if x.ndim == 6:
+        return [x[i, j] for i in range(p) for j in range(q)]
+    _, height, width, _ = x.shape
+    return [x[:, i : height // p * p : p, j : width // q * q : q] for i in range(p) for j in range(q)]
+
+
+@dataclass(frozen=True)
+class MaxPool(Op):
+    """Maximum of every p×q window, windows side by side; x is (H, W, C) or phased (p, q, ·, a, b, C)."""
+
+    pool: tuple[int, int]
+
+    def infer(self, x: Value) -> Type:
+        p, q = self.pool
+        if len(x.shape) == 5:
+            return Type(x.shape[2:])
+        height, width, channels = x.shape
+        return Type((height // p, width // q, channels))
+
+    def further(self, *inputs: Value) -> tuple[Type, ...]:
+        p, q = self.pool
+        return (self.infer(*inputs),) * max(p * q - 2, 0)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        leaves = planes(inputs[0], *self.pool)
+        if len(leaves) == 1:
+            return [partial(np.copyto, out, leaves[0])]
+        arrays = {"leaf": leaves, "inner": site.aux, "y": [out]}
+        return [
+            partial(np.maximum, arrays[a[0]][a[1]], arrays[b[0]][b[1]], arrays[o[0]][o[1]])
+            for o, a, b in tree(len(leaves))
+        ]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(MaxPoolGradient(self.pool), dy, y.inputs[0], *y.further),)
+
+    def flops(self, y: Value, rows: int) -> int:
+        return super().flops(y, rows) * self.pool[0] * self.pool[1]
+
+
+@dataclass(frozen=True)
+class MaxPoolGradient(Op):
+    """Hands each dy down the tree to the input that was the maximum."""
+
+    pool: tuple[int, int]
+    in_place = (1,)
+
+    def infer(self, dy: Value, x: Value, *inner: Value) -> Type:
+        return x.type
+
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        return ((inputs[0].whole(rows), "float"),) * (len(inputs) - 1)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        dy, x, *inner = inputs
+        p, q = self.pool
+        bits = np.dtype(f"i{x.dtype.itemsize}")
+        shift = site.constant(x.dtype.itemsize * 8 - 1, (), bits)
+        leaves, given = planes(x, p, q), [d.view(bits) for d in planes(out, p, q)]
+        if len(leaves) == 1:
+            return [partial(np.copyto, given[0], dy.view(bits))]
+        mask, *carried = site.scratch
+        value = {"leaf": leaves, "inner": inner}
+        grad = {"leaf": given, "inner": [c.view(bits) for c in carried], "y": [dy.view(bits)]}
+        calls: list[Call] = []
+        for o, a, b in reversed(tree(len(leaves))):
+            whole, left, right = grad[o[0]][o[1]], grad[a[0]][a[1]], grad[b[0]][b[1]]
+            calls.append(partial(np.subtract, value[a[0]][a[1]], value[b[0]][b[1]], mask))
+            calls.append(partial(np.right_shift, mask.view(bits), shift, mask.view(bits)))
+            calls.append(partial(np.bitwise_and, whole, mask.view(bits), right))
+            calls.append(partial(np.bitwise_xor, whole, right, left))
+        return [*calls, *_clear_rest(out, p, q)]
+
+
+def _clear_rest(out: Array, p: int, q: int) -> list[Call]:
+    """Zeros where no window reaches: the last rows and columns of an extent that the pool does not divide."""
+    if out.ndim == 6:
+        return []
+    height, width = out.shape[1] // p * p, out.shape[2] // q * q
+    rest = [out[:, height:], out[:, :, width:]]
+    return [partial(np.copyto, part, 0) for part in rest if part.size]
+
+
+@dataclass(frozen=True)
+class MaxWindows(Op):
+    """Maximum of windows that may overlap, of an input already padded with −inf."""
+
+    windows: Windows
+
+    def infer(self, x: Value) -> Type:
+        return _pooled(self.windows, x)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        first, *others = _windows(inputs[0], self.windows, out.shape)
+        return [partial(np.copyto, out, first), *(partial(np.maximum, out, view, out) for view in others)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(MaxWindowsGradient(self.windows), dy, y.inputs[0], y),)
+
+
+@dataclass(frozen=True)
+class MaxWindowsGradient(Op):
+    """Adds each dy to the first input of its window that equals the maximum."""
+
+    windows: Windows
+
+    def infer(self, dy: Value, x: Value, y: Value) -> Type:
+        return x.type
+
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        whole = inputs[0].whole(rows)
+        return (whole, "bool"), (whole, "bool"), (whole, "float")
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        dy, x, y = inputs
+        free, here, part = site.scratch
+        calls: list[Call] = [partial(out.fill, 0), partial(free.fill, True)]
+        places = _windows(out, self.windows, y.shape)
+        for view, place in zip(_windows(x, self.windows, y.shape), places, strict=True):
+            calls.append(partial(np.equal, view, y, here))
+            calls.append(partial(np.logical_and, here, free, here))
+            calls.append(partial(np.logical_xor, free, here, free))
+            calls.append(partial(np.multiply, dy, here, part))
+            calls.append(partial(np.add, place, part, place))
+        return calls
+
+
+@dataclass(frozen=True)
+class SumWindows(Op):
+    """Sum over every window, which may overlap."""
+
+    windows: Windows
+
+    def infer(self, x: Value) -> Type:
+        return _pooled(self.windows, x)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        first, *others = _windows(inputs[0], self.windows, out.shape)
+        return [partial(np.copyto, out, first), *(partial(np.add, out, view, out) for view in others)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(SpreadWindows(self.windows, y.inputs[0].shape), dy),)
+
+
+@dataclass(frozen=True)
+class SpreadWindows(Op):
+    """The adjoint of SumWindows."""
+
+    windows: Windows
+    shape: Shape
+
+    def infer(self, dy: Value) -> Type:
+        return Type(self.shape)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        (dy,) = inputs
+        places = _windows(out, self.windows, dy.shape)
+        return [partial(out.fill, 0), *(partial(np.add, place, dy, place) for place in places)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(SumWindows(self.windows), dy),)
+
+
+def _pooled(windows: Windows, x: Value) -> Type:
+    return Type((*windows.outputs(*x.shape[:2]), x.shape[-1]))
+
+
+def _windows(x: Array, windows: Windows, shape: Shape) -> list[Array]:
+    """For each position in the window, a view of the inputs that all windows have there."""
+    s, (sh, sw) = x.strides, windows.strides
+    step = (s[0], sh * s[1], sw * s[2], s[3])
+    return [as_strided(x[:, i:, j:], shape, step) for i in range(windows.kernel[0]) for j in range(windows.kernel[1])]
+
+
+def _check(x: Value, pool: tuple[int, int], padding: str) -> None:
+    if padding == "valid" and (x.shape[0] < pool[0] or x.shape[1] < pool[1]):
+        raise ShapeError(f"a {pool[0]}×{pool[1]} window does not fit into {x.shape[:2]}")
+
+
+def max_pool(x: Value, pool: tuple[int, int], strides: tuple[int, int], padding: str = "valid") -> Value:
+    """Maximum over windows: x (H, W, C) → (a, b, C)."""
+    _check(x, pool, padding)
+    if padding == "valid" and strides == pool:
+        return x.trace.add(MaxPool(pool), x)
+    windows = Windows(pool, strides)
+    if padding == "same":
+        x = pad(x, windows.same_padding(*x.shape[:2]), -np.inf)
+    return x.trace.add(MaxWindows(windows), x)
+
+
+def average_pool(x: Value, pool: tuple[int, int], strides: tuple[int, int], padding: str = "valid") -> Value:
+    """Mean over windows, of the inputs that are really there: x (H, W, C) → (a, b, C)."""
+    from kerascli.ops.elementwise import multiply
+    from kerascli.ops.ir import constant
+
+    _check(x, pool, padding)
+    windows = Windows(pool, strides)
+    widths = windows.same_padding(*x.shape[:2]) if padding == "same" else ((0, 0),) * 3
+    total = x.trace.add(SumWindows(windows), pad(x, widths))
+    counts = np.ones((1, 1, 1))
+    if any(map(any, widths)):
+        there = np.pad(np.ones((1, *x.shape[:2], 1)), ((0, 0), *widths))
+        counts = sum(_windows(there, windows, (1, *total.shape[:2], 1)), np.zeros((1, *total.shape[:2], 1)))[0]
+    else:
+        counts = counts * (pool[0] * pool[1])
+    return multiply(total, constant(x.trace, 1 / counts))

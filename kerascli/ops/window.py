@@ -1,0 +1,322 @@
+"""Convolution as windows (im2col) times a matrix, with its adjoint, and padding.
+
+Legend: n samples, H W extents of the input, C its channels, kh kw the kernel, O filters, a b extents of the output,
+K = kh·kw·C. A *phased* value keeps its positions as (p, q, n, a/p, b/q): the inputs of a p×q pooling window then lie
+in p·q contiguous planes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from kerascli.ops.ir import Array, Call, Op, Shape, ShapeError, Site, Type, Value
+from kerascli.ops.linear import MatMul, RowsProduct, matmul, transpose_matrix
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """The sample's axes widened by (before, after), filled with `value`."""
+
+    widths: Pairs
+    value: float = 0.0
+
+    def infer(self, x: Value) -> Type:
+        if len(self.widths) != len(x.shape):
+            raise ShapeError(f"padding {self.widths} does not fit {x.shape}")
+        return Type(tuple(d + a + b for d, (a, b) in zip(x.shape, self.widths, strict=True)), x.dtype, x.batch_axis)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        (x,) = inputs
+        axis = out.ndim - len(self.widths) - 1
+        widths = [(0, 0)] * (axis + 1) + list(self.widths)
+        calls: list[Call] = []
+        inside: list[slice] = []
+        for k, (before, after) in enumerate(widths):
+            for border in (slice(0, before), slice(out.shape[k] - after, None)):
+                if (before if border.start == 0 else after) > 0:
+                    calls.append(partial(np.copyto, out[(*inside, border)], self.value))
+            inside.append(slice(before, out.shape[k] - after))
+        return [*calls, partial(np.copyto, out[tuple(inside)], x)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(Crop(self.widths), dy),)
+
+
+@dataclass(frozen=True)
+class Crop(Op):
+    """The sample's axes narrowed by (before, after)."""
+
+    widths: Pairs
+
+    def infer(self, x: Value) -> Type:
+        shape = tuple(d - a - b for d, (a, b) in zip(x.shape, self.widths, strict=True))
+        if min(shape) < 1:
+            raise ShapeError(f"nothing is left of {x.shape} when {self.widths} is cut off")
+        return Type(shape, x.dtype, x.batch_axis)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        lead = (slice(None),) * (out.ndim - len(self.widths))
+        part = tuple(slice(a, d + a) for d, (a, _) in zip(out.shape[len(lead) :], self.widths, strict=True))
+        return [partial(np.copyto, out, inputs[0][lead + part])]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(Pad(self.widths), dy),)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The geometry of a two-dimensional window over an (H, W, C) input."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+
+    def reach(self) -> tuple[int, int]:
+        """Extent of the input that one window sees."""
+        (kh, kw), (dh, dw) = self.kernel, self.dilation
+        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+    def outputs(self, height: int, width: int) -> tuple[int, int]:
+        (rh, rw), (sh, sw) = self.reach(), self.strides
+        return (height - rh) // sh + 1, (width - rw) // sw + 1
+
+    def same_padding(self, height: int, width: int) -> Pairs:
+        """Zeros around the input so that the output's extent is ceil(input / stride), more of them after."""
+        pairs = []
+        for extent, reach, stride in zip((height, width), self.reach(), self.strides, strict=True):
+            total = max((-(-extent // stride) - 1) * stride + reach - extent, 0)
+            pairs.append((total // 2, total - total // 2))
+        return (*pairs, (0, 0))
+
+
+@dataclass(frozen=True)
+class Im2Col(Op):
+    """Every window of the input as one row of K numbers, in order (kh, kw, C).
+
+    `extent` is how many outputs are computed (the rest is dropped by what follows); `phase` orders the rows for
+    pooling; with `columns` the matrix is stored (K, rows), which copies longer runs where the input has few channels.
+    """
+
+    windows: Windows
+    extent: tuple[int, int]
+    phase: tuple[int, int] = (1, 1)
+    columns: bool = False
+
+    def infer(self, x: Value) -> Type:
+        (kh, kw), (p, q), (a, b) = self.windows.kernel, self.phase, self.extent
+        count = kh * kw * x.shape[-1]
+        phased = (p, q) != (1, 1)
+        lead = (p, q) if phased else ()
+        rows = (a // p, b // q)
+        if self.columns:
+            return Type((count, *lead, *rows), batch_axis=1 + len(lead))
+        return Type((*lead, *rows, count), batch_axis=len(lead))
+
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        if not self._staged():
+            return ()
+        height, width = self._stage()
+        (p, q), (a, b) = self.phase, self.extent
+        return (((height, width, inputs[0].shape[-1], rows * (a // p) * (b // q)), "float"),)
+
+    def _staged(self) -> bool:
+        return self.columns and self.windows.dilation == (1, 1)
+
+    def _stage(self) -> tuple[int, int]:
+        (kh, kw), (sh, sw), (p, q) = self.windows.kernel, self.windows.strides, self.phase
+        return (p - 1) * sh + kh, (q - 1) * sw + kw
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        (x,) = inputs
+        n, _, _, channels = x.shape
+        (kh, kw), (sh, sw), (dh, dw) = self.windows.kernel, self.windows.strides, self.windows.dilation
+        (p, q), (a, b) = self.phase, (self.extent[0] // self.phase[0], self.extent[1] // self.phase[1])
+        s = x.strides
+        if self._staged():
+            (stage,) = site.scratch
+            height, width = stage.shape[:2]
+            planes = as_strided(
+                x, (height, width, channels, n, a, b), (s[1], s[2], s[3], s[0], p * sh * s[1], q * sw * s[2])
+            )
+            t = stage.strides
+            seen = as_strided(
+                stage, (kh, kw, channels, p, q, n * a * b), (t[0], t[1], t[2], sh * t[0], sw * t[1], t[3])
+            )
+            return [
+                partial(np.copyto, stage.reshape(planes.shape), planes),
+                partial(np.copyto, out.reshape(seen.shape), seen),
+            ]
+        if self.columns:
+            seen = as_strided(
+                x,
+                (kh, kw, channels, p, q, n, a, b),
+                (dh * s[1], dw * s[2], s[3], sh * s[1], sw * s[2], s[0], p * sh * s[1], q * sw * s[2]),
+            )
+            return [partial(np.copyto, out.reshape(seen.shape), seen)]
+        runs = ((kh, kw * channels), (s[1], s[3])) if dw == 1 and dh == 1 else None
+        tail_shape, tail_strides = runs or ((kh, kw, channels), (dh * s[1], dw * s[2], s[3]))
+        seen = as_strided(
+            x,
+            (p, q, n, a, b, *tail_shape),
+            (sh * s[1], sw * s[2], s[0], p * sh * s[1], q * sw * s[2], *tail_strides),
+        )
+        return [partial(np.copyto, out.reshape(seen.shape), seen)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        # dy holds natural rows (n, a, b, K), whatever the layout of y: see ConvolutionProduct.
+        return (y.trace.add(Col2Im(self.windows, y.inputs[0].shape), dy),)
+
+
+@dataclass(frozen=True)
+class Col2Im(Op):
+    """The adjoint of Im2Col: rows (n, a, b, K) added up at the places they were read from."""
+
+    windows: Windows
+    shape: Shape
+
+    def infer(self, dcols: Value) -> Type:
+        return Type(self.shape)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        (dcols,) = inputs
+        n, a, b, _ = dcols.shape
+        channels = self.shape[-1]
+        (kh, kw), (sh, sw), (dh, dw) = self.windows.kernel, self.windows.strides, self.windows.dilation
+        s = out.strides
+        if (dh, dw) == (1, 1):
+            return self._runs(out, dcols.reshape(n, a, b, kh, kw * channels), kh, kw, sh, sw)
+        source = dcols.reshape(n, a, b, kh, kw, channels)
+        calls: list[Call] = [partial(out.fill, 0)]
+        for i in range(kh):
+            for j in range(kw):
+                place = as_strided(
+                    out[:, i * dh :, j * dw :], (n, a, b, channels), (s[0], sh * s[1], sw * s[2], s[3])
+                )
+                calls.append(partial(np.add, place, source[:, :, :, i, j], place))
+        return calls
+
+    @staticmethod
+    def _runs(out: Array, source: Array, kh: int, kw: int, sh: int, sw: int) -> list[Call]:
+        """Whole rows of a window (kw·C numbers) at a time; windows that do not overlap share one call."""
+        n, a, b, _, run = source.shape
+        s, apart = out.strides, -(-kw // sw)
+        calls: list[Call] = []
+        for i in range(kh):
+            for r in range(min(apart, b)):
+                count = len(range(r, b, apart))
+                place = as_strided(out[:, i:, r * sw :], (n, a, count, run), (s[0], sh * s[1], apart * sw * s[2], s[3]))
+                part = source[:, :, r::apart, i]
+                if not calls and sh == 1 and apart * sw == kw:  # the first call can write instead of add
+                    calls.append(partial(np.copyto, place, part))
+                    calls.append(partial(np.copyto, out[:, :a, count * kw :], 0))
+                    calls.append(partial(np.copyto, out[:, a:], 0))
+                    continue
+                if not calls:
+                    calls.append(partial(out.fill, 0))
+                calls.append(partial(np.add, place, part, place))
+        return calls
+
+
+@dataclass(frozen=True)
+class ConvolutionProduct(MatMul):
+    """Windows times the kernel matrix. The gradient of the windows is made in natural row order."""
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        cols, w = y.inputs
+        natural = unphase(dy) if dy.batch_axis == 2 else dy
+        return matmul(natural, transpose_matrix(w)), y.trace.add(RowsProduct(self.columns), cols, dy)
+
+
+@dataclass(frozen=True)
+class Unphase(Op):
+    """(p, q, n, a, b, C) → (n, a·p, b·q, C)."""
+
+    def infer(self, x: Value) -> Type:
+        p, q, a, b, channels = x.shape
+        return Type((a * p, b * q, channels))
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        (x,) = inputs
+        p, q, n, a, b, channels = x.shape
+        natural = out.reshape(n, a, p, b, q, channels)
+        return [partial(np.copyto, natural.transpose(2, 4, 0, 1, 3, 5), x)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        p, q = y.inputs[0].shape[:2]
+        return (y.trace.add(Phase((p, q)), dy),)
+
+
+@dataclass(frozen=True)
+class Phase(Op):
+    """(n, H, W, C) → (p, q, n, H/p, W/q, C); p and q divide the extents."""
+
+    phase: tuple[int, int]
+
+    def infer(self, x: Value) -> Type:
+        (p, q), (height, width, channels) = self.phase, x.shape
+        return Type((p, q, height // p, width // q, channels), batch_axis=2)
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        p, q, n, a, b, channels = out.shape
+        return [partial(np.copyto, out, inputs[0].reshape(n, a, p, b, q, channels).transpose(2, 4, 0, 1, 3, 5))]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (unphase(dy),)
+
+
+def unphase(x: Value) -> Value:
+    return x.inputs[0] if isinstance(x.op, Phase) else x.trace.add(Unphase(), x)
+
+
+def pad(x: Value, widths: Pairs, value: float = 0.0) -> Value:
+    """The sample's axes widened by (before, after) and filled with `value`."""
+    return x.trace.add(Pad(widths, value), x) if any(map(any, widths)) else x
+
+
+def crop(x: Value, widths: Pairs) -> Value:
+    """The sample's axes narrowed by (before, after)."""
+    return x.trace.add(Crop(widths), x) if any(map(any, widths)) else x
+
+
+def conv(
+    x: Value,
+    kernel: Value,
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "valid",
+    dilation_rate: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> Value:
+    """Two-dimensional cross-correlation: x (H, W, C), kernel (kh, kw, C / groups, O) → (a, b, O)."""
+    from kerascli.ops.shape import concatenate, cut, reshape
+
+    kh, kw, channels, filters = kernel.shape
+    windows = Windows((kh, kw), strides, dilation_rate)
+    if padding == "same":
+        x = pad(x, windows.same_padding(*x.shape[:2]))
+    extent = windows.outputs(*x.shape[:2])
+    if min(extent) < 1:
+        raise ShapeError(f"a {kh}×{kw} window does not fit into {x.shape[:2]}")
+    if groups > 1:
+        each = filters // groups
+        parts = [
+            conv(
+                cut(x, g * channels, (g + 1) * channels),
+                cut(kernel, g * each, (g + 1) * each),
+                strides,
+                "valid",
+                dilation_rate,
+            )
+            for g in range(groups)
+        ]
+        return concatenate(parts, -1)
+    matrix = reshape(kernel, (kh * kw * channels, filters))
+    columns = kw * channels < 16
+    cols = x.trace.add(Im2Col(windows, extent, columns=columns), x)
+    return x.trace.add(ConvolutionProduct(columns), cols, matrix)

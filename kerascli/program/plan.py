@@ -1,0 +1,286 @@
+"""From a trace to a plan: what runs in which stage, what is redone, what shares memory, and where everything lies.
+
+Stages alternate: even ones hold STEP work (done once, shared out to the lanes), odd ones BLOCK work (done for every
+block of samples). A value that a later block stage reads is either redone there, if that is cheap, or kept for the
+whole batch (*wide*). Everything else of a block lies in the lane's arena and is gone when the block is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from kerascli.ops.ir import LEAVES, Constant, Further, Input, Scope, Shape, Value, Variable, Weight
+
+ALIGNMENT = 64
+
+
+@dataclass(eq=False)
+class Step:
+    """One op call of the plan. A value redone in a later stage has a second Step."""
+
+    value: Value
+    stage: int
+    inputs: list[Slot]
+    out: Slot
+    further: list[Slot]
+
+
+@dataclass(eq=False)
+class Slot:
+    """The storage of one array of one stage."""
+
+    value: Value
+    stage: int
+    wide: bool = False
+    alias: Slot | None = None
+
+    def root(self) -> Slot:
+        slot = self
+        while slot.alias is not None:
+            slot = slot.alias
+        return slot
+
+
+@dataclass
+class Plan:
+    stages: list[list[Step]]
+    block: int
+    """Samples a block, at most."""
+    lanes: int
+    batch: int
+    offsets: dict[Slot | tuple[Step, int], int] = field(default_factory=dict)
+    """Where slots and temporaries (step, number) of block stages lie in a lane's arena, in bytes."""
+    arena_bytes: int = 0
+    dtype: str = "float32"
+
+    def steps(self) -> Iterable[Step]:
+        return (step for stage in self.stages for step in stage)
+
+    def slots(self) -> Iterable[Slot]:
+        return (slot for step in self.steps() for slot in (step.out, *step.further))
+
+
+def itemsize(dtype: str, program_dtype: str) -> int:
+    return np.dtype(program_dtype if dtype == "float" else dtype).itemsize
+
+
+def is_contraction(value: Value) -> bool:
+    """Its op runs in a block stage, its result has scope STEP."""
+    return value.op.contracts and any(i.scope == Scope.BLOCK for i in value.inputs)
+
+
+def reachable(sinks: Iterable[Value]) -> list[Value]:
+    """All that the sinks need, in the order of the trace; dead values are left out."""
+    found: set[Value] = set()
+    todo = list(sinks)
+    while todo:
+        value = todo.pop()
+        if value not in found:
+            found.add(value)
+            todo.extend(value.inputs)
+    return sorted(found, key=lambda v: v.number)
+
+
+def stage_of(values: Iterable[Value]) -> dict[Value, int]:
+    """The stage every op runs in: BLOCK ops and contractions in odd ones, STEP ops in even ones."""
+    stage: dict[Value, int] = {}
+    for value in values:
+        if isinstance(value.op, (Weight, Variable, Constant)):
+            stage[value] = -1
+            continue
+        if isinstance(value.op, Further):
+            stage[value] = stage[value.inputs[0]]
+            continue
+        in_blocks = value.scope == Scope.BLOCK or is_contraction(value)
+        earliest = 1 if in_blocks else 0
+        for source in value.inputs:
+            ready = stage[source] + 1 if is_contraction(source) else stage[source]
+            if in_blocks:
+                wait = ready if source.scope == Scope.BLOCK else ready + 1
+            else:
+                wait = ready + 1 if source.scope == Scope.BLOCK else ready
+            earliest = max(earliest, wait)
+        stage[value] = earliest
+    return stage
+
+
+class Scheduler:
+    """Orders the steps and decides what is redone."""
+
+    def __init__(self, sinks: Iterable[Value]) -> None:
+        self.sinks = list(sinks)
+        self.values = reachable(self.sinks)
+        self.stage = stage_of(self.values)
+        self.home: dict[tuple[Value, int], Slot] = {}
+        self.stages: list[list[Step]] = [[] for _ in range(max(self.stage.values(), default=0) + 1)]
+
+    def run(self) -> list[list[Step]]:
+        for value in self.values:
+            if not isinstance(value.op, (Further, Input, *LEAVES)):
+                self._emit(value, self.stage[value])
+        for sink in self.sinks:  # an input or a view may be asked for by itself
+            if sink.scope == Scope.BLOCK:
+                self._slot(sink, self.stage[sink]).root().wide = True
+        return self.stages
+
+    def _emit(self, value: Value, stage: int) -> Slot:
+        inputs = [self._read(source, value, stage) for source in value.inputs]
+        out = Slot(value, stage)
+        further = [Slot(v, stage) for v in value.further]
+        self.home[value, stage] = out
+        for v, slot in zip(value.further, further, strict=True):
+            self.home[v, stage] = slot
+        self.stages[stage].append(Step(value, stage, inputs, out, further))
+        return out
+
+    def _slot(self, value: Value, stage: int) -> Slot:
+        """The storage of `value` for stage `stage`, computed there if need be."""
+        if (value, stage) not in self.home:
+            maker = value.inputs[0] if isinstance(value.op, Further) else value
+            self._emit(maker, stage)
+        return self.home[value, stage]
+
+    def _read(self, source: Value, reader: Value, stage: int) -> Slot:
+        made = self.stage[source]
+        if source.scope != Scope.BLOCK:
+            return self.home.setdefault((source, made), Slot(source, made))
+        if isinstance(source.op, Input) and stage % 2:
+            return self._slot(source, stage)
+        if made == stage:
+            return self._slot(source, stage)
+        maker = source.inputs[0] if isinstance(source.op, Further) else source
+        if stage % 2 and (maker.op.cheap or isinstance(maker.op, Input)):
+            return self._slot(source, stage)
+        slot = self._slot(source, made)
+        slot.wide = True
+        return slot
+
+
+def share_memory(stages: list[list[Step]]) -> None:
+    """Views and in-place ops: let a result take its input's memory where nobody reads that later."""
+    for number, steps in enumerate(stages):
+        last: dict[Slot, int] = {}
+        for position, step in enumerate(steps):
+            for slot in step.inputs:
+                last[slot] = position
+        for position, step in enumerate(steps):
+            op, out = step.value.op, step.out
+            if op.view:
+                _alias(out, step.inputs[0], last)
+                continue
+            if number % 2 == 0 or is_contraction(step.value):
+                continue
+            for k in op.in_place:
+                source = step.inputs[k]
+                root = source.root()
+                if (
+                    source.value.scope == Scope.BLOCK
+                    and root.stage == number
+                    and not root.wide
+                    and last.get(root, -1) <= position
+                    and last.get(source, -1) <= position
+                    and source.value.type == out.value.type
+                    and not isinstance(root.value.op, LEAVES)
+                    and sum(s.root() is root for s in step.inputs) == 1
+                ):
+                    _alias(out, source, last)
+                    break
+
+
+def _alias(out: Slot, source: Slot, last: dict[Slot, int]) -> None:
+    root = source.root()
+    out.alias = source
+    last[root] = max(last.get(root, -1), last.get(out, -1))
+    if out.wide and root.value.scope == Scope.BLOCK:
+        root.wide = True
+
+
+def place(plan: Plan) -> None:
+    """Offsets in the arena for everything that lives within one block, by first fit, biggest first."""
+    for number, steps in enumerate(plan.stages):
+        if number % 2 == 0:
+            continue
+        first: dict[Slot, int] = {}
+        last: dict[Slot, int] = {}
+        spans: list[tuple[int, int, int, Slot | tuple[Step, int]]] = []
+        for position, step in enumerate(steps):
+            for slot in (*step.inputs, step.out, *step.further):
+                root = slot.root()
+                first.setdefault(root, position)
+                last[root] = position
+            temporaries = list(step.value.op.scratch(plan.block, *step.value.inputs))
+            if is_contraction(step.value):
+                temporaries.append((step.value.shape, step.value.dtype))
+            for k, (shape, dtype) in enumerate(temporaries):
+                spans.append((_bytes(shape, dtype, plan.dtype), position, position, (step, k)))
+        for slot, start in first.items():
+            if slot.value.scope == Scope.BLOCK and not slot.wide and slot.stage == number:
+                size = _bytes(slot.value.whole(plan.block), slot.value.dtype, plan.dtype)
+                spans.append((size, start, last[slot], slot))
+        _fit(plan, spans)
+
+
+def _fit(plan: Plan, spans: list[tuple[int, int, int, Slot | tuple[Step, int]]]) -> None:
+    placed: list[tuple[int, int, int, int]] = []
+    for size, start, end, key in sorted(spans, key=lambda s: -s[0]):
+        offset = 0
+        for other, length, a, b in sorted(placed):
+            if b < start or end < a:
+                continue
+            if offset + size <= other:
+                break
+            offset = max(offset, other + length)
+        plan.offsets[key] = offset
+        placed.append((offset, size, start, end))
+        plan.arena_bytes = max(plan.arena_bytes, offset + size)
+
+
+def _bytes(shape: Shape, dtype: str, program_dtype: str) -> int:
+    return -(-prod(shape) * itemsize(dtype, program_dtype) // ALIGNMENT) * ALIGNMENT
+
+
+L2_BYTES = 1 << 20
+"""A constant, not the machine's cache: results may not depend on where a spec is run."""
+CALL_FLOPS = 100_000
+"""Work that makes the cost of a call (under a microsecond) small."""
+
+
+def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes: int | None = None) -> Plan:
+    """The plan for batches of up to `batch` samples. Block size and lanes follow from the trace and the batch alone."""
+    sinks = list(sinks)
+    stages = Scheduler(sinks).run()
+    share_memory(stages)
+    probe = Plan(stages, 1, 1, batch, dtype=dtype)
+    place(probe)
+    flops, calls, sums = 0, 0, 0
+    for step in probe.steps():
+        if step.stage % 2:
+            flops += step.value.op.flops(step.value, 1)
+            calls += 1
+        if is_contraction(step.value):
+            sums += step.value.size
+    block, count = block_and_lanes(batch, probe.arena_bytes, flops, calls, sums)
+    plan = Plan(stages, block, lanes or count, batch, dtype=dtype)
+    place(plan)
+    return plan
+
+
+def block_and_lanes(batch: int, arena: int, flops: int, calls: int, sums: int) -> tuple[int, int]:
+    """Samples a block and number of lanes.
+
+    A block's arena should be about three times a core's cache, and a call should do enough work to be worth making.
+    Lanes share the blocks; each has an accumulator for every contraction, `sums` numbers in all.
+    """
+    fits = 2 ** round(np.log2(max(3 * L2_BYTES / max(arena, 1), 1)))
+    worth = 2 ** int(np.ceil(np.log2(max(calls * CALL_FLOPS / max(flops, 1), 1))))
+    block = int(min(max(fits, min(worth, 64)), batch))
+    if batch * flops < 2e7:  # a step of well under a millisecond: a second lane costs more than it brings
+        return min(block, batch), 1
+    lanes = 8
+    while lanes > 2 and (sums * lanes > 1 << 20 or batch < lanes * block):
+        lanes //= 2
+    return min(block, -(-batch // lanes)), lanes
