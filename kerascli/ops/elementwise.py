@@ -43,7 +43,7 @@ def reduce_product_to(a: Value, b: Value, like: Value) -> Value:
 @dataclass(frozen=True)
 class _Binary(Op):
     ufunc: ClassVar[np.ufunc]
-    in_place: tuple[int, ...] = (0, 1)
+    in_place: ClassVar[tuple[int, ...]] = (0, 1)
 
     def infer(self, a: Value, b: Value) -> Type:
         return broadcast_type(a, b)
@@ -110,7 +110,7 @@ class Minimum(_Choice):
 class _Test(_Binary):
     """A comparison, or logic: the result is boolean."""
 
-    in_place: tuple[int, ...] = ()
+    in_place: ClassVar[tuple[int, ...]] = ()
 
     def infer(self, a: Value, b: Value) -> Type:
         return broadcast_type(a, b)._replace(dtype="bool")

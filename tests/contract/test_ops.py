@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from kerascli.ops import activation as act
 from kerascli.ops import elementwise as e
 from kerascli.ops import reduction as r
 from kerascli.ops import shape as s
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.ir import Array, Input, Scope, ShapeError, Trace, Type, Value, Weight
+from kerascli.ops.softmax import log_softmax, softmax
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
 
@@ -144,3 +147,47 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     a, b = (trace.add(Input(k, Type(shape)), scope=Scope.BLOCK) for k, shape in (("a", (4, 5)), ("b", (3, 5))))
     with pytest.raises(ShapeError, match=r"\(4, 5\) and \(3, 5\)"):
         e.add(a, b)
+
+
+ACTIVATIONS: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
+    "relu": (act.relu, lambda x: np.maximum(x, 0)),
+    "leaky relu": (lambda x: act.leaky_relu(x, 0.3), lambda x: np.where(x > 0, x, 0.3 * x)),
+    "leaky relu going down": (lambda x: act.leaky_relu(x, -0.3), lambda x: np.where(x > 0, x, -0.3 * x)),
+    "elu": (lambda x: act.elu(x, 0.7, 1.2, 0.6), lambda x: 1.2 * np.where(x > 0, x, 0.7 * np.expm1(x / 0.6))),
+    "tanh": (act.tanh, np.tanh),
+    "sigmoid": (act.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+    "softplus": (act.softplus, lambda x: np.logaddexp(x, 0)),
+    "silu": (act.silu, lambda x: x / (1 + np.exp(-x))),
+    "gelu": (act.gelu, lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2),
+    "softmax": (lambda x: softmax(x, 0), lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
+    "log softmax": (log_softmax, lambda x: x - np.log(np.exp(x).sum(-1, keepdims=True))),
+    "softmax of time major": (
+        lambda x: softmax(s.time_major(x), 1),
+        lambda x: (np.exp(x) / np.exp(x).sum(2, keepdims=True)).swapaxes(0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_has_its_formulas_values_and_derivative(name: str) -> None:
+    op, oracle = ACTIVATIONS[name]
+    x = block(4, 5)
+    np.testing.assert_allclose(run(lambda x: op(x), {"x": x}, {}), oracle(x), rtol=1e-12, atol=1e-15)
+    check(lambda x: op(x), {"x": x})
+
+
+def test_activations_stay_finite_far_out() -> None:
+    x = np.array([[-1e4, -90.0, 90.0, 1e4]] * N)
+    for op, _ in ACTIVATIONS.values():
+        y = run(lambda x, op=op: op(s.reshape(x, (2, 2))), {"x": x}, {})
+        assert np.isfinite(y).all()
+
+
+def test_gelu_is_exact_to_float32() -> None:
+    x = np.linspace(-8, 8, N * 999).reshape(N, 999)
+    exact = x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
+    trace = Trace()
+    value = act.gelu(trace.add(Input("x", Type((999,))), scope=Scope.BLOCK))
+    got = evaluate([value], {"x": x}, N, np.float32)[0]
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, exact, rtol=3e-7, atol=3e-7)
