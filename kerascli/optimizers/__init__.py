@@ -1,0 +1,1 @@
+"""Optimizers: rules that change the weights, one file per close family."""
