@@ -148,16 +148,19 @@ class Component(BaseModel):
 
     def dump(self) -> dict[str, Any]:
         """The component as the YAML would write it, every default included."""
-        return {"type": type(self).__name__, **{k: _plain(getattr(self, k)) for k in type(self).model_fields}}
+        return {"type": type(self).__name__, **{k: plain(getattr(self, k)) for k in type(self).model_fields}}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of the spec as plain data: components as mappings with `type`, every default included."""
     if isinstance(value, Component):
         return value.dump()
+    if isinstance(value, BaseModel):
+        return {k: plain(getattr(value, k)) for k in type(value).model_fields}
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 

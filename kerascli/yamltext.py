@@ -107,7 +107,7 @@ def parse(text: bytes | str, file: str) -> Document:
 
 def dump(value: Any) -> str:
     """Plain values as YAML that reads back as the same values."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,0 +1,73 @@
+"""What shapes the graph rather than the numbers: inputs, shared layers, repetition and residual connections.
+
+The graph stage replaces all but Input by the layers they stand for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kerascli.component import Example
+from kerascli.layer import Layer
+from kerascli.ops.ir import Shape
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Input(Layer):
+    """An input of the model, fed by the dataset's input of the same name (or by its only one).
+
+    Optional where the dataset has one input.
+    """
+
+    takes_integers: ClassVar[bool] = True
+    aliases = ("InputLayer",)
+    examples = (Example({"shape": [4]}, inputs=((4,),)),)
+
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], BeforeValidator(_as_tuple)] | None = None
+    """Shape of one sample; `null` axes, or all of it by default, are as the dataset has them."""
+    dtype: Literal["float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"] | None = None
+    """Type of the values; by default that of the dataset."""
+
+    @model_validator(mode="after")
+    def _reads_nothing(self) -> Self:
+        if self.inputs is not None:
+            raise PydanticCustomError("input_inputs", "takes no `inputs`: it is fed by the dataset")
+        return self
+
+    def infer_dtype(self, *dtypes: str) -> str:
+        return dtypes[0]
+
+    def infer_shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+
+class Reuse(Layer):
+    """Another layer once more, on other inputs and with the same weights."""
+
+    layer: str
+    """Name of the layer whose weights are shared."""
+
+
+class Repeat(Layer):
+    """A stack of layers, written out several times in a row; each time has weights of its own.
+
+    Names inside get a number from the second time on, and refer to the same time first.
+    """
+
+    times: int = Field(ge=1, le=1000)
+    """How many times."""
+    layers: list[Layer] = Field(min_length=1)
+    """The layers of one time."""
+
+
+class Residual(Layer):
+    """A stack of layers whose output is added to its input: y = x + layers(x). Its own name is that of the sum."""
+
+    layers: list[Layer] = Field(min_length=1)
+    """The layers whose output is added."""
