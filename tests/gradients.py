@@ -32,10 +32,11 @@ def check(
     for name, array in blocks.items():
         kind = "float" if array.dtype.kind == "f" else array.dtype.name
         values[name] = trace.add(Input(name, Type(array.shape[1:], kind)), scope=Scope.BLOCK)
+    weights = dict(weights)
     for name, array in weights.items():
         values[name] = trace.add(Weight(name, array.shape), scope=Scope.WEIGHT)
     y = build(**values)
-    feeds: dict[str, Array] = {**blocks, **weights, "r": rng.standard_normal(y.whole(rows))}
+    feeds: dict[str, Array] = {"inverse_batch": np.array(1 / rows), **blocks, **weights, "r": rng.standard_normal(y.whole(rows))}
     if y.scope == Scope.BLOCK:
         r = trace.add(Input("r", Type(y.shape, batch_axis=y.batch_axis)), scope=Scope.BLOCK)
         loss = weighted_sum(y, r)

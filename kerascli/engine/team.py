@@ -25,8 +25,6 @@ import threadpoolctl
 
 from kerascli.engine.memory import SharedMemory
 
-Work = Callable[[int], None]
-"""Runs the command that the main worker has set, as worker number k."""
 SPINS = 4000
 """Tries with a yield before a waiting worker begins to sleep."""
 
@@ -42,6 +40,10 @@ class Team(Protocol):
 
     def close(self) -> None:
         """End the workers. Nothing happens the second time."""
+
+
+Work = Callable[[Team, int], None]
+"""Runs the command that the main worker has set, as one worker of the team."""
 
 
 def forks() -> bool:
@@ -68,7 +70,7 @@ class Alone:
         self._work = work
 
     def run(self) -> None:
-        self._work(0)
+        self._work(self, 0)
 
     def barrier(self, worker: int) -> None:
         pass
@@ -98,7 +100,7 @@ class Threads:
                 if not self._open:
                     return
                 try:
-                    self._work(worker)
+                    self._work(self, worker)
                 except BaseException as error:
                     self._error = error
                     self._meet.abort()
@@ -108,7 +110,7 @@ class Threads:
     def run(self) -> None:
         self._go.wait()
         try:
-            self._work(0)
+            self._work(self, 0)
             self._meet.wait()
         except threading.BrokenBarrierError:
             raise self._error or RuntimeError("a lane ended unexpectedly") from None
@@ -158,7 +160,7 @@ class Processes:
                 if self._closing[0]:
                     code = 0
                     break
-                self._work(worker)
+                self._work(self, worker)
                 self._meet(worker, parent)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -168,7 +170,7 @@ class Processes:
 
     def run(self) -> None:
         self._meet(0)
-        self._work(0)
+        self._work(self, 0)
         self._meet(0)
 
     def barrier(self, worker: int) -> None:

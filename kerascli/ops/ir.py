@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,10 +78,12 @@ class Op:
     """Reads blocks, sums over their samples; the result has scope STEP."""
     whole_batch: bool = False
     """Reads blocks like an op that contracts, but all of the batch at once, after its blocks are done."""
-    in_place: tuple[int, ...] = ()
+    in_place: ClassVar[tuple[int, ...]] = ()
     """Inputs whose memory the output may take when nobody reads them later (same shape and dtype)."""
     cheap: bool = True
     """Redone in a later phase rather than kept for the whole batch."""
+    monotone: bool = False
+    """Works on every element alone and never decreases: a maximum may be taken before it."""
     view: bool = False
     """The output is the input's memory seen in another shape; no call is made."""
 

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Value
+from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Value, constant
 
 
 def rows_of(x: Array) -> Array:
@@ -224,6 +224,9 @@ class SpreadOverBatch(Op):
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         return [partial(np.copyto, out, np.expand_dims(inputs[0], self.batch_axis))]
 
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return batch_sum(dy), None
+
 
 @dataclass(frozen=True)
 class WeightedSum(Op):
@@ -244,6 +247,8 @@ class WeightedSum(Op):
         from kerascli.ops.elementwise import multiply
 
         values, weights = y.inputs
+        if dy is constant(y.trace, 1.0):  # the loss itself
+            return weights, values
         return multiply(weights, dy), multiply(values, dy)
 
 

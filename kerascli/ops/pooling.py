@@ -66,7 +66,7 @@ class MaxPool(Op):
             return [partial(np.copyto, out, leaves[0])]
         arrays = {"leaf": leaves, "inner": site.aux, "y": [out]}
         return [
-            partial(np.maximum, arrays[a[0]][a[1]], arrays[b[0]][b[1]], arrays[o[0]][o[1]])
+            partial(np.maximum, arrays[a[0]][a[1]], arrays[b[0]][b[1]], out=arrays[o[0]][o[1]])
             for o, a, b in tree(len(leaves))
         ]
 
@@ -131,7 +131,7 @@ class MaxWindows(Op):
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         first, *others = _windows(inputs[0], self.windows, out.shape)
-        return [partial(np.copyto, out, first), *(partial(np.maximum, out, view, out) for view in others)]
+        return [partial(np.copyto, out, first), *(partial(np.maximum, out, view, out=out) for view in others)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (y.trace.add(MaxWindowsGradient(self.windows), dy, y.inputs[0], y),)

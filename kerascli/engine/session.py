@@ -1,0 +1,200 @@
+"""A session runs the programs of one model: it owns parameters, plans, data feeds and the team of workers.
+
+Everything is registered first; the workers start with the first run and then know programs and feeds by number.
+A new registration ends them, and the next run starts them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from kerascli.engine.machine import Bound, Machine
+from kerascli.engine.memory import SharedMemory
+from kerascli.engine.parameters import Parameters
+from kerascli.engine.team import Team, start_team
+from kerascli.ops.ir import Array, Call
+from kerascli.optimizers.base import ACCUMULATOR, Optimizer
+from kerascli.program.program import Program
+from kerascli.program.plan import Plan, make_plan
+
+SLICES = 8
+"""Parts of the flat vectors that the optimizer's rule is dealt out in."""
+
+
+@dataclass
+class Job:
+    """A program with its plan and memory, and the calls bound so far by (rows, feed, worker)."""
+
+    program: Program
+    plan: Plan
+    machine: Machine
+    trains: bool
+    bound: dict[tuple[int, int, int], Bound] = field(default_factory=dict)
+
+
+class Session:
+    """Runs programs on up to `workers` workers; the results do not depend on how many there are."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        memory: SharedMemory,
+        seed: int,
+        workers: int,
+        optimizer: Optimizer | None = None,
+        constraints: Mapping[str, Callable[[Array], None]] | None = None,
+        processes: bool | None = None,
+    ) -> None:
+        self.parameters, self.memory, self.seed, self.optimizer = parameters, memory, seed, optimizer
+        self._workers, self._processes = max(workers, 1), processes
+        self._constraints = dict(constraints or {})
+        self._jobs: list[Job] = []
+        self._feeds: list[Mapping[str, Array]] = []
+        self._command = memory.zeros((4,), np.int64)
+        """Job, rows, feed, iteration of the run at hand."""
+        self._rate = memory.zeros((1,), np.float64)
+        self._team: Team | None = None
+        self._scratch = [np.empty_like(parameters.flat) for _ in range(max(optimizer.scratches, 1) if optimizer else 0)]
+
+    # ---- registration
+
+    def add_program(self, program: Program, batch: int, dtype: str = "float32", lanes: int | None = None) -> int:
+        """Plan a program for batches of up to `batch` samples. Returns its number."""
+        self.stop()
+        plan = make_plan(program.sinks(), batch, dtype, lanes)
+        homes = {
+            value: self.parameters.view(self.parameters.gradient, path) for path, value in program.gradients.items()
+        }
+        machine = Machine(
+            plan,
+            self.memory,
+            self.parameters.weights,
+            {"inverse_batch": self.memory.zeros((), dtype)},
+            self.memory.zeros((batch,), np.int64),
+            self.memory.zeros((batch, 2), np.int64),
+            self.seed,
+            homes,
+        )
+        machine.counters[:, 0] = np.arange(batch)
+        self._jobs.append(Job(program, plan, machine, trains=bool(program.gradients)))
+        return len(self._jobs) - 1
+
+    def add_feed(self, arrays: Mapping[str, Array]) -> int:
+        """Data that programs read rows of: inputs `x:…`, targets `y:…`, weights `w:…`. Returns its number."""
+        self.stop()
+        self._feeds.append(arrays)
+        return len(self._feeds) - 1
+
+    def plan(self, job: int) -> Plan:
+        return self._jobs[job].plan
+
+    # ---- running
+
+    def run(self, job: int, feed: int, index: Array, iteration: int = 0, rate: float = 0.0) -> Job:
+        """Run a program on the rows `index` of a feed. A training program also updates the weights."""
+        machine = self._jobs[job].machine
+        rows = len(index)
+        machine.index[:rows] = index
+        machine.counters[:, 1] = iteration
+        machine.variables["inverse_batch"][...] = 1 / rows
+        self._command[:] = job, rows, feed, iteration
+        self._rate[0] = rate
+        if self._team is None:
+            self._team = start_team(self._workers, self._work, self.memory, self._processes)
+        self._team.run()
+        return self._jobs[job]
+
+    def outputs(self, job: Job, rows: int) -> dict[str, Array]:
+        """Views of the outputs of the run before; the next run overwrites them."""
+        return {name: job.machine.result(value, rows) for name, value in job.program.outputs.items()}
+
+    def masks(self, job: Job, rows: int) -> dict[str, Array]:
+        return {name: job.machine.result(value, rows) for name, value in job.program.masks.items()}
+
+    def loss(self, job: Job) -> float:
+        assert job.program.loss is not None
+        return float(job.machine.result(job.program.loss, 0))
+
+    def losses(self, job: Job) -> dict[str, float]:
+        return {name: float(job.machine.result(value, 0)) for name, value in job.program.losses.items()}
+
+    def stop(self) -> None:
+        """End the workers; the next run starts them again."""
+        if self._team is not None:
+            self._team.close()
+            self._team = None
+            for job in self._jobs:
+                job.bound.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    # ---- the workers' side
+
+    def _work(self, team: Team, worker: int) -> None:
+        number, rows, feed, iteration = (int(c) for c in self._command)
+        job, barrier = self._jobs[number], partial(team.barrier, worker)
+        lanes = share(job.plan.lanes, team.size, worker)
+        bound = job.bound.get((rows, feed, worker))
+        if bound is None:
+            bound = job.bound[rows, feed, worker] = job.machine.bind(rows, self._feeds[feed], lanes)
+        for stage in bound.stages:
+            for lane in lanes:
+                for call in stage[lane]:
+                    call()
+            barrier()
+        if job.trains:
+            self._update(job, team.size, worker, iteration, barrier)
+
+    def _update(self, job: Job, size: int, worker: int, iteration: int, barrier: Call) -> None:
+        """The optimizer's step, Keras's order: limits, decay, rule, averages; then constraints."""
+        optimizer, parameters = self.optimizer, self.parameters
+        assert optimizer is not None
+        if worker == 0:
+            for path, value in job.program.updates.items():
+                np.copyto(parameters.weights[path], job.machine.result(value, 0))
+        if needs_prepare(optimizer):
+            if worker == 0:
+                gradients = list(parameters.views(parameters.gradient).values())
+                total = parameters.slots.get(ACCUMULATOR)
+                accumulators = [] if total is None else list(parameters.views(total).values())
+                optimizer.prepare(gradients, accumulators, iteration)
+            barrier()
+        length = parameters.flat.size
+        for part in share(SLICES, size, worker):
+            span = slice(length * part // SLICES, length * (part + 1) // SLICES)
+            slots = {name: slot[span] for name, slot in parameters.slots.items()}
+            scratch = [s[span] for s in self._scratch]
+            optimizer.advance(
+                parameters.flat[span], parameters.gradient[span], slots, scratch, iteration, float(self._rate[0])
+            )
+        if self._constraints:
+            barrier()
+            if worker == 0:
+                for path, constrain in self._constraints.items():
+                    constrain(parameters.weights[path])
+
+
+def share(parts: int, size: int, worker: int) -> range:
+    """The lanes or slices that one of `size` workers does."""
+    return range(parts * worker // size, parts * (worker + 1) // size)
+
+
+def needs_prepare(optimizer: Optimizer) -> bool:
+    """Whether the gradients must be looked at as a whole before the elementwise rule."""
+    return any(
+        (
+            optimizer.loss_scale_factor,
+            optimizer.gradient_accumulation_steps,
+            optimizer.clipnorm,
+            optimizer.clipvalue,
+            optimizer.global_clipnorm,
+        )
+    )

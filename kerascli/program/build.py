@@ -1,0 +1,181 @@
+"""From a graph of layers to a program: the trace of the forward pass, the loss, its gradients and what they update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+from kerascli.graph import Graph
+from kerascli.layer import Context
+from kerascli.losses.base import Loss
+from kerascli.ops.elementwise import add, cast, divide, maximum, multiply
+from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
+from kerascli.ops.linear import SpreadOverBatch, batch_sum, weighted_sum
+from kerascli.ops.reduction import sum as total
+from kerascli.ops.shape import reshape
+from kerascli.program.differentiate import gradients
+from kerascli.program.program import Program
+from kerascli.program.simplify import simplify
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the program must know of an output's target: one sample's shape, its dtype, whether samples are weighted."""
+
+    loss: Loss
+    shape: Shape
+    dtype: str = "float"
+    weight: float = 1.0
+    """The output's loss weight."""
+
+
+@dataclass
+class _Forward:
+    """The forward pass as traced, before any loss."""
+
+    trace: Trace
+    values: dict[str, Value] = field(default_factory=dict)
+    masks: dict[str, Value | None] = field(default_factory=dict)
+    updates: dict[str, Value] = field(default_factory=dict)
+    penalties: list[Value] = field(default_factory=list)
+    weights: dict[str, Value] = field(default_factory=dict)
+
+
+def trace_forward(graph: Graph, training: bool) -> _Forward:
+    """Call every layer of the graph in order."""
+    forward = _Forward(Trace())
+    trace = forward.trace
+    for node in graph.nodes:
+        if node.name in graph.inputs:
+            kind = Type(node.shape, node.dtype)
+            forward.values[node.name] = trace.add(Input(f"x:{node.name}", kind), scope=Scope.BLOCK)
+            forward.masks[node.name] = None
+            continue
+        owner = node.shared or node.name
+        weights = {}
+        for spec in node.weights:
+            path, trained = f"{owner}/{spec.name}", spec.trainable and node.trainable
+            weights[spec.name] = trace.add(Weight(path, spec.shape, trained, spec.dtype), scope=Scope.WEIGHT)
+            if node.shared is None and spec.regularizer is not None and training and trained:
+                forward.penalties.append(spec.regularizer.penalty(weights[spec.name]))
+            forward.weights[path] = weights[spec.name]
+        xs = [forward.values[name] for name in node.inputs]
+        if not node.layer.takes_integers:
+            xs = [x if x.dtype == "float" else cast(x, "float") for x in xs]
+        masks = tuple(forward.masks[name] for name in node.inputs)
+        context = Context(trace, training, masks, owner, {}, forward.penalties)
+        forward.values[node.name] = node.layer.call(context, weights, *xs)
+        forward.masks[node.name] = node.layer.mask(context, *xs)
+        forward.updates.update({f"{owner}/{name}": value for name, value in context.updates.items()})
+    return forward
+
+
+def prediction_program(graph: Graph, exact: bool = False) -> Program:
+    """The forward pass alone, as in inference."""
+    forward = trace_forward(graph, training=False)
+    outputs = [forward.values[name] for name in graph.outputs]
+    masks = {name: m for name in graph.outputs if (m := forward.masks[name]) is not None}
+    done = simplify(forward.trace, [*outputs, *masks.values()], exact)
+    return Program(
+        next(iter(done.values())).trace,
+        {name: done[forward.values[name]] for name in graph.outputs},
+        {name: done[m] for name, m in masks.items()},
+    )
+
+
+def evaluation_program(graph: Graph, targets: Mapping[str, Target], weighted: bool, exact: bool = False) -> Program:
+    """The forward pass as in inference, and the losses."""
+    return _with_losses(graph, targets, weighted, training=False, exact=exact)
+
+
+def training_program(graph: Graph, targets: Mapping[str, Target], weighted: bool, exact: bool = False) -> Program:
+    """One step of training: forward, loss, gradients of every trained weight, and state updates."""
+    program = _with_losses(graph, targets, weighted, training=True, exact=exact)
+    assert program.loss is not None
+    trained = [v for v in program.trace.values if isinstance(v.op, Weight) and v.op.trainable]
+    found = gradients(program.loss, trained)
+    program.gradients = {v.op.path: g for v, g in found.items() if isinstance(v.op, Weight)}
+    return program
+
+
+def _with_losses(
+    graph: Graph, targets: Mapping[str, Target], weighted: bool, training: bool, exact: bool
+) -> Program:
+    forward = trace_forward(graph, training)
+    names = list(graph.outputs)
+    masks = {name: m for name in names if (m := forward.masks[name]) is not None}
+    if not training:  # Keras adds the regularizers' penalties to the evaluated loss too
+        forward.penalties += [
+            spec.regularizer.penalty(forward.weights[f"{node.name}/{spec.name}"])
+            for node in graph.nodes
+            if node.shared is None and node.name not in graph.inputs
+            for spec in node.weights
+            if spec.regularizer is not None and spec.trainable and node.trainable
+        ]
+    wanted = [forward.values[n] for n in names] + list(masks.values())
+    wanted += [*forward.updates.values(), *forward.penalties]
+    done = simplify(forward.trace, wanted, exact)
+    trace = done[wanted[0]].trace
+    program = Program(
+        trace,
+        {name: done[forward.values[name]] for name in names},
+        {name: done[m] for name, m in masks.items()},
+        updates={path: done[v] for path, v in forward.updates.items()},
+    )
+    parts: list[Value] = [done[p] for p in forward.penalties]
+    for name, target in targets.items():
+        loss = data_loss(name, target, program.outputs[name], program.masks.get(name), weighted)
+        program.losses[name] = loss
+        parts.append(loss if target.weight == 1 else multiply(loss, target.weight))
+    program.loss = parts[-1]
+    for part in parts[:-1]:
+        program.loss = add(program.loss, part)
+    return program
+
+
+def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weighted: bool) -> Value:
+    """Σ w·l over the batch, where l are the loss's values and w what its reduction makes of weights and masks.
+
+    `sum_over_batch_size` divides by the number of values, or by how many the mask leaves (Keras's `apply_mask`).
+    """
+    trace = y_pred.trace
+    y_true = trace.add(Input(f"y:{name}", Type(target.shape, target.dtype)), scope=Scope.BLOCK)
+    values = target.loss.values(y_true, y_pred)
+    inverse_batch = trace.add(Variable("inverse_batch"), scope=Scope.WEIGHT)
+    given: Value | None = None
+    if weighted:
+        sample = trace.add(Input(f"w:{name}", Type(())), scope=Scope.BLOCK)
+        given = reshape(sample, (1,) * len(values.shape)) if values.shape else sample
+    if mask is not None and mask.shape == values.shape:
+        kept = cast(mask, "float")
+        given = kept if given is None else multiply(given, kept)
+    reduction = target.loss.reduction
+    scale: Value | float = 1.0
+    if reduction == "mean_with_sample_weight" and given is not None:
+        weight_sum = batch_sum(_summed(_spread(given, values)))
+        scale = divide(constant(trace, 1.0), maximum(weight_sum, 1e-30))
+    elif reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+        if mask is not None and mask.shape == values.shape:
+            valid = batch_sum(_summed(cast(mask, "float")))
+            scale = divide(constant(trace, 1.0), maximum(valid, 1e-30))
+        else:
+            scale = inverse_batch if not values.shape else multiply(inverse_batch, 1 / prod(values.shape))
+    if given is not None:
+        weights = _spread(multiply(given, scale), values)
+    else:
+        factor = scale if isinstance(scale, Value) else constant(trace, scale)
+        flat = trace.add(SpreadOverBatch(0), factor, y_true)
+        weights = _spread(reshape(flat, (1,) * len(values.shape)) if values.shape else flat, values)
+    return weighted_sum(values, weights)
+
+
+def _summed(x: Value) -> Value:
+    return total(x, tuple(range(1, len(x.shape) + 1))) if x.shape else x
+
+
+def _spread(weights: Value, values: Value) -> Value:
+    """`weights` repeated to the shape of `values`."""
+    from kerascli.ops.broadcast import broadcast_to
+
+    return weights if weights.shape == values.shape else broadcast_to(weights, values.shape)
