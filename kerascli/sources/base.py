@@ -1,0 +1,377 @@
+"""What a source of data is: up to three splits of named arrays, and a signature that is known before they are read.
+
+Class names are the CamelCase of what the YAML says: `BreastCancer` is `type: breast_cancer`, `Csv` is `type: csv`.
+
+Problems: E401 a file cannot be read; E402 it is damaged or not of its format; E403 arrays are absent or do not fit
+together; E404 NaN or infinity; E405 a target cannot be encoded; E406 a split is empty or given twice; E407 the text is
+no proper table; E408 a value of the wrong type, or missing where it may not be; E409 no column or input of that name;
+E410 an encoder cannot be fitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kerascli.component import Component, nearest, snake_case
+from kerascli.errors import Failure, Problem, SpecFailure
+from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
+from kerascli.sources.targets import encode_labels, resolve_encoding
+
+Shape = tuple[int, ...]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """One sample of an input."""
+
+    shape: Shape
+    dtype: str
+    """float32, int32 or uint8: as served, never as stored."""
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """One sample of a target as it stands, before it is one-hot; `()` is one number or label a sample."""
+
+    shape: Shape
+    dtype: str
+    classes: int | None = None
+    """None where the values are no class labels."""
+    class_names: tuple[str, ...] = ()
+
+    def shape_as(self, encoding: str) -> Shape:
+        """The shape under an encoding, as `load` serves it."""
+        if resolve_encoding(encoding, self.classes) == "one_hot" and self.classes is not None:
+            return (*self.shape, self.classes)
+        return self.shape
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a network needs to know of its data before any is read."""
+
+    inputs: dict[str, InputInfo]
+    targets: dict[str, TargetInfo]
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Samples of each split there is; `missing: drop` may leave fewer."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Arrays whose first axis is the sample; keys are the names of inputs and targets."""
+
+    inputs: dict[str, Array]
+    targets: dict[str, Array]
+    sample_weight: Array | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What training and evaluation read."""
+
+    train: Split
+    validation: Split | None
+    test: Split | None
+    preprocessing: Preprocessing
+    fingerprint: str
+    """`sha256:` and the digest of the files' bytes (of the configuration, for generated data)."""
+    notes: tuple[str, ...] = ()
+    """What is worth saying: rows dropped, categories that training never showed."""
+
+
+class Rows(Protocol):
+    """An array, or what can make one of any range of rows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """Uncut data of one split as the source keeps them."""
+
+    inputs: Mapping[str, Rows]
+    targets: Mapping[str, Rows]
+    sample_weight: Rows | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Rows `start` to `stop` of the part that is stored as `part`."""
+
+    part: str
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+Encoding = Literal["auto", "integer", "one_hot", "none"]
+
+
+class Source(Component):
+    """A data set."""
+
+    family = "dataset"
+    snake_names = True
+    own: ClassVar[tuple[str, ...]] = ("train",)
+    """The splits that every use of this source has; sources that find theirs in files look there."""
+
+    validation_split: float = Field(0.0, ge=0, lt=1)
+    """Fraction of the training samples, cut from their end before any shuffling, that validates."""
+    test_split: float = Field(0.0, ge=0, lt=1)
+    """Fraction of the samples, cut from the end before `validation_split`, that tests."""
+    limit: int | None = Field(None, ge=1)
+    """At most this many samples, the first ones, of each split."""
+    target_encoding: Encoding = "auto"
+    """Labels as `integer` ids, `one_hot` vectors, or values as they are (`none`); `auto` is what the loss needs."""
+    allow_nan: bool = False
+    """Whether NaN and infinity may stand in the data."""
+
+    @model_validator(mode="after")
+    def _splits_once(self) -> Self:
+        for split in ("validation", "test"):
+            if split in self.own and getattr(self, f"{split}_split"):
+                raise PydanticCustomError(
+                    "dataset_split",
+                    "{name} has a {split} split of its own: drop `{split}_split`",
+                    {"name": self.type_name(), "split": split},
+                )
+        return self
+
+    @classmethod
+    def type_name(cls) -> str:
+        """What the YAML calls it."""
+        return snake_case(cls.__name__)
+
+    def dump(self) -> dict[str, Any]:
+        return {**super().dump(), "type": self.type_name()}
+
+    def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+        """Shapes, dtypes and classes without reading the data.
+
+        `inputs` and `outputs` are the names that the network has, where it names them: data go by those names. A
+        single input or output takes what there is.
+        """
+        raise NotImplementedError
+
+    def load(
+        self,
+        base: Path,
+        seed: int,
+        encoding: Mapping[str, str] | None = None,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+    ) -> Dataset:
+        """Read everything; `encoding` says for each target what `auto` means: `integer`, `one_hot` or `none`."""
+        raise NotImplementedError
+
+    def encoding_of(self, target: str, encoding: Mapping[str, str] | None) -> str:
+        """The spec's word, else the caller's."""
+        return self.target_encoding if self.target_encoding != "auto" else (encoding or {}).get(target, "auto")
+
+    def cuts(self, rows: Mapping[str, int]) -> dict[str, Cut]:
+        """The splits, given how many rows are stored of each: test off the end, then validation, as Keras cuts."""
+        found = {split: Cut(split, 0, count) for split, count in rows.items()}
+        for split, fraction in (("test", self.test_split), ("validation", self.validation_split)):
+            if not fraction:
+                continue
+            if split in found:
+                raise Failure(
+                    Problem(
+                        "E406",
+                        f"the data have a {split} split of their own",
+                        help=f"drop `{split}_split: {fraction:g}`",
+                    )
+                )
+            train = found["train"]
+            at = math.floor(train.stop * (1.0 - fraction))
+            found |= {"train": replace(train, stop=at), split: Cut("train", at, train.stop)}
+        for split, cut in found.items():
+            if cut.stop <= cut.start:
+                raise Failure(
+                    Problem(
+                        "E406",
+                        f"the {split} split is empty: there are {rows[cut.part]} samples",
+                        help="change `validation_split` or `test_split`",
+                    )
+                )
+        return {split: found[split] for split in SPLITS if split in found}
+
+    def limited(self, cuts: Mapping[str, Cut]) -> dict[str, Cut]:
+        """The first `limit` rows of each split."""
+        return {
+            split: cut if self.limit is None else replace(cut, stop=min(cut.stop, cut.start + self.limit))
+            for split, cut in cuts.items()
+        }
+
+
+class _ArraySource(Source):
+    """A source whose data are arrays already."""
+
+    def outline(self, base: Path) -> tuple[dict[str, InputInfo], dict[str, TargetInfo], dict[str, int]]:
+        """Inputs, targets and the rows stored of each split, without reading the data."""
+        raise NotImplementedError
+
+    def parts(self, base: Path, seed: int) -> dict[str, Part]:
+        """The arrays of each split."""
+        raise NotImplementedError
+
+    def fingerprint(self, base: Path, seed: int) -> str:
+        raise NotImplementedError
+
+    def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+        found, targets, rows = self.outline(base)
+        sizes = {split: cut.stop - cut.start for split, cut in self.limited(self.cuts(rows)).items()}
+        return Signature(
+            {name: found[own] for name, own in named(found, inputs, "input").items()},
+            {name: targets[own] for name, own in named(targets, outputs, "target").items()},
+            sizes,
+        )
+
+    def load(
+        self,
+        base: Path,
+        seed: int,
+        encoding: Mapping[str, str] | None = None,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+    ) -> Dataset:
+        found, infos, rows = self.outline(base)
+        wanted, aims = named(found, inputs, "input"), named(infos, outputs, "target")
+        encodings = {
+            name: resolve_encoding(self.encoding_of(name, encoding), infos[own].classes) for name, own in aims.items()
+        }
+        parts = self.parts(base, seed)
+        splits = {}
+        for split, cut in self.limited(self.cuts(rows)).items():
+            part = parts[cut.part]
+            arrays = {name: served(part.inputs[own][cut.rows]) for name, own in wanted.items()}
+            targets = {name: part.targets[own][cut.rows] for name, own in aims.items()}
+            weight = None if part.sample_weight is None else part.sample_weight[cut.rows].astype(np.float32)
+            if not self.allow_nan:
+                extra = {} if weight is None else {"sample_weight": weight}
+                require_finite({**arrays, **targets, **extra}, split)
+            labels = {
+                name: encode_labels(
+                    targets[name],
+                    encodings[name],
+                    infos[own].classes,
+                    infos[own].class_names,
+                    f"target `{name}` of the {split} split",
+                )
+                for name, own in aims.items()
+            }
+            splits[split] = Split(arrays, labels, weight)
+        preprocessing = Preprocessing(
+            inputs={name: InputLayout(shape=found[own].shape, dtype=found[own].dtype) for name, own in wanted.items()},
+            targets={
+                name: TargetLayout(
+                    encoding=encodings[name], classes=infos[own].classes, class_names=infos[own].class_names
+                )
+                for name, own in aims.items()
+            },
+        )
+        return Dataset(
+            splits["train"], splits.get("validation"), splits.get("test"), preprocessing, self.fingerprint(base, seed)
+        )
+
+
+def named(found: Mapping[str, object], wanted: Sequence[str], what: str) -> dict[str, str]:
+    """Wanted name → name in the data. A single wanted name may stand for the single one there is."""
+    if not wanted:
+        return {name: name for name in found}
+    if len(wanted) == 1 and len(found) == 1:
+        return {wanted[0]: next(iter(found))}
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        have = ", ".join(f"`{name}`" for name in found)
+        raise SpecFailure(
+            [
+                Problem(
+                    "E409",
+                    f"the dataset has no {what} for `{name}`",
+                    label=did_you_mean(name, found),
+                    help=f"it has {have}",
+                )
+                for name in absent
+            ]
+        )
+    return {name: name for name in wanted}
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    near = nearest(name, list(names))
+    return f"did you mean `{near}`?" if near else ""
+
+
+def served_dtype(stored: np.dtype[Any]) -> str | None:
+    """What an input is served as: uint8 stays, other integers become int32, floats float32; None for anything else."""
+    if stored == np.uint8:
+        return "uint8"
+    return {"b": "int32", "i": "int32", "u": "int32", "f": "float32"}.get(stored.kind)
+
+
+def served(values: Array) -> Array:
+    """The array in the dtype that it is served in; integers that int32 cannot hold are an error."""
+    dtype = served_dtype(values.dtype)
+    if dtype == "int32" and values.dtype.itemsize >= 4 and values.size:
+        low, high = values.min(), values.max()
+        if low < -(2**31) or high >= 2**31:
+            raise Failure(Problem("E403", f"integers from {low} to {high} do not fit 32 bits", help="store floats"))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and that is reported
+        return np.ascontiguousarray(values, dtype)
+
+
+def require_finite(arrays: Mapping[str, Array], split: str) -> None:
+    """Raises E404 that names the first NaN or infinity of each array."""
+    problems = []
+    for name, values in arrays.items():
+        if values.dtype.kind != "f":
+            continue
+        rows = max(1, (1 << 20) // max(1, math.prod(values.shape[1:])))
+        for start in range(0, len(values), rows):
+            wrong = ~np.isfinite(values[start : start + rows])
+            if wrong.any():
+                place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+                at = [start + int(place[0]), *(int(index) for index in place[1:])]
+                value = values[tuple(at)]
+                problems.append(
+                    Problem(
+                        "E404",
+                        f"`{name}` of the {split} split has {value} at {at}",
+                        help="mend the data, or allow it: `dataset: {allow_nan: true}`",
+                    )
+                )
+                break
+    if problems:
+        raise Failure(problems)
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """`sha256:` of the bytes of the files, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,290 @@
+"""Raw samples for prediction and evaluation, brought into the form that the network was trained on."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from kerascli.errors import Failure, Problem
+from kerascli.preprocessing import Array, Preprocessing, Unseen
+from kerascli.sources.base import InputInfo, Split, require_finite, served, served_dtype
+from kerascli.sources.npz import open_archive
+from kerascli.sources.table import Columns, Format, TableText, gather, numbers, open_table, read_table
+from kerascli.sources.tabular import describe_unseen, encode_split
+from kerascli.sources.targets import encode_labels
+
+_ROWS = 4096
+_TABLES = (".csv", ".tsv", ".txt")
+Arrays = dict[str, Array]
+
+
+def read_inputs(
+    paths: Sequence[str],
+    preprocessing: Preprocessing,
+    specs: Mapping[str, InputInfo],
+    allow_nan: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    stdin: TextIO | None = None,
+) -> Iterator[Arrays]:
+    """Blocks of samples, in order, each with an array for every input.
+
+    `.npy`: the samples of a single input. `.npz`: arrays named after the inputs (one alone may have any name). `.csv`,
+    `.tsv`, `.txt` and `-` (standard input): the columns of the training table without its target, or, where training
+    had arrays, rows of numbers. `say` is told of values that training never showed.
+    """
+    unseen: Unseen = {}
+    for path in paths:
+        for block in _blocks(path, preprocessing, specs, unseen, stdin or sys.stdin):
+            if not allow_nan:
+                require_finite(block, path)
+            yield block
+    for sentence in describe_unseen(unseen):
+        say(sentence)
+
+
+def read_split(
+    path: Path, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], allow_nan: bool = False
+) -> tuple[Split, list[str]]:
+    """Samples with their targets from a file, and what is to be said of them: a table like the one trained on, or an
+    .npz with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets)."""
+    if path.suffix.lower() in _TABLES and preprocessing.features:
+        kinds = preprocessing.kinds | {
+            column: layout.kind for layout in preprocessing.targets.values() for column in layout.columns
+        }
+        with open_table(path, Format(decimal=preprocessing.decimal)) as table:
+            columns = gather(table, kinds)
+        _require_rows(len(columns.lines), path)
+        _require_kept(preprocessing, columns, 0)
+        unseen: Unseen = {}
+        split = encode_split(preprocessing, columns, np.arange(len(columns.lines)), unseen)
+    elif path.suffix.lower() == ".npz":
+        split, unseen = _split_of_archive(path, preprocessing, specs), {}
+    else:
+        raise Failure(
+            Problem(
+                "E402",
+                f"cannot take samples and targets from `{path}`",
+                path,
+                help="give a table like the one trained on, or an .npz with `x` and `y`",
+            )
+        )
+    if not allow_nan:
+        require_finite({**split.inputs, **split.targets}, str(path))
+    return split, describe_unseen(unseen)
+
+
+def _blocks(
+    path: str, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen, stdin: TextIO
+) -> Iterator[Arrays]:
+    form, suffix = Format(decimal=preprocessing.decimal), Path(path).suffix.lower()
+    named = bool(preprocessing.features)
+    if path == "-":
+        yield from _table_blocks(read_table(stdin, "<stdin>", form, named), preprocessing, specs, unseen)
+    elif suffix in _TABLES:
+        with open_table(Path(path), form, named) as table:
+            yield from _table_blocks(table, preprocessing, specs, unseen)
+    elif suffix == ".npy":
+        name, info = _single(specs, path)
+        array = _load_npy(Path(path))
+        array = _with_samples(array, name, info)
+        for start in range(0, len(array), _ROWS):
+            yield {name: _cast(array[start : start + _ROWS], name, info)}
+    elif suffix == ".npz":
+        with open_archive(Path(path)) as archive:
+            arrays = {name: archive.read(own) for name, own in _names(archive.names, specs, path).items()}
+        yield {
+            name: _cast(_with_samples(array, name, specs[name]), name, specs[name]) for name, array in arrays.items()
+        }
+    else:
+        raise Failure(
+            Problem(
+                "E402",
+                f"cannot tell what `{path}` holds",
+                Path(path),
+                help="inputs are .npy, .npz or .csv files, or `-` for a table on standard input",
+            )
+        )
+
+
+def _table_blocks(
+    table: TableText, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen
+) -> Iterator[Arrays]:
+    if not preprocessing.features:
+        yield from _number_blocks(table, *_single(specs, table.name))
+        return
+    rows = 0
+    while True:
+        columns = gather(table, preprocessing.kinds, _ROWS)
+        if not len(columns.lines):
+            break
+        _require_kept(preprocessing, columns, rows)
+        yield preprocessing.encode(columns.by_name, unseen)
+        rows += len(columns.lines)
+    _require_rows(rows, Path(table.name))
+
+
+def _require_kept(preprocessing: Preprocessing, columns: Columns, before: int) -> None:
+    """A row that training would have dropped cannot be predicted: say which."""
+    problems = [
+        Problem(
+            "E408",
+            f"row {before + row + 1}, column `{feature.name}`: the value is missing",
+            columns.place(row),
+            help="this feature was trained with `missing: drop`",
+        )
+        for feature in preprocessing.features
+        if feature.drops and feature.name in columns.by_name
+        for row in np.flatnonzero(columns.by_name[feature.name].missing)[:10]
+    ]
+    if problems:
+        raise Failure(problems)
+
+
+def _number_blocks(table: TableText, name: str, info: InputInfo) -> Iterator[Arrays]:
+    """Rows of numbers for an input of arrays; a first row of names is passed over."""
+    width, count = math.prod(info.shape), 0
+    while block := list(islice(table.lines, _ROWS)):
+        if not count and numbers(block[0][1], table.decimal)[1] is not None:
+            block = block[1:]
+        wrong = [(line, row) for line, row in block if len(row) != width]
+        if wrong:
+            line, row = wrong[0]
+            raise Failure(
+                Problem(
+                    "E403",
+                    f"a row has {len(row)} values, input `{name}` of shape {info.shape} takes {width}",
+                    table.place(line),
+                )
+            )
+        values = np.empty((len(block), width))
+        for place, (line, row) in enumerate(block):
+            values[place], bad = numbers(row, table.decimal)
+            if bad is not None:
+                raise Failure(
+                    Problem(
+                        "E408",
+                        f"row {count + place + 1}, column {bad + 1}: `{row[bad][:40]}` is not a number",
+                        table.place(line),
+                    )
+                )
+        count += len(block)
+        if block:
+            yield {name: _cast(values.reshape(-1, *info.shape), name, info)}
+    _require_rows(count, Path(table.name))
+
+
+def _load_npy(path: Path) -> Array:
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
+    except FileNotFoundError:
+        raise Failure(Problem("E401", f"there is no file `{path}`", path)) from None
+    except (ValueError, EOFError, OSError) as error:
+        raise Failure(
+            Problem(
+                "E402",
+                f"`{path}` is damaged or no .npy file: {error}",
+                path,
+                help="write it with numpy.save; pickled objects are refused",
+            )
+        ) from None
+
+
+def _split_of_archive(path: Path, preprocessing: Preprocessing, specs: Mapping[str, InputInfo]) -> Split:
+    with open_archive(path) as archive:
+        inputs = {name: archive.read(own) for name, own in _names(archive.names, specs, str(path)).items()}
+        targets = {
+            name: archive.read(own)
+            for name, own in _names(archive.names, preprocessing.targets, str(path), "y").items()
+        }
+    arrays = {name: _cast(_with_samples(array, name, specs[name]), name, specs[name]) for name, array in inputs.items()}
+    lengths = {len(array) for array in [*arrays.values(), *targets.values()]}
+    if len(lengths) != 1:
+        raise Failure(Problem("E403", f"the arrays of `{path}` differ in length", path))
+    labels = {
+        name: encode_labels(targets[name], layout.encoding, layout.classes, layout.class_names, f"target `{name}`")
+        for name, layout in preprocessing.targets.items()
+    }
+    return Split(arrays, labels)
+
+
+def _names(have: Sequence[str], wanted: Mapping[str, object], path: str, stem: str = "x") -> dict[str, str]:
+    """Wanted name → array. One alone may be called `x`, `x_test`, or be the only array."""
+    if all(name in have for name in wanted):
+        return {name: name for name in wanted}
+    if len(wanted) == 1:
+        for own in (stem, f"{stem}_test", *(have if len(have) == 1 else ())):
+            if own in have:
+                return {next(iter(wanted)): own}
+    absent = ", ".join(f"`{name}`" for name in wanted if name not in have)
+    raise Failure(
+        Problem(
+            "E403",
+            f"`{path}` has no array for {absent}",
+            Path(path),
+            help=f"it has {', '.join(f'`{name}`' for name in have) or 'nothing'}",
+        )
+    )
+
+
+def _single(specs: Mapping[str, InputInfo], path: str) -> tuple[str, InputInfo]:
+    if len(specs) > 1:
+        raise Failure(
+            Problem(
+                "E403",
+                f"`{path}` has one array, the network {len(specs)} inputs",
+                Path(path),
+                help=f"give an .npz with {', '.join(f'`{name}`' for name in specs)}",
+            )
+        )
+    return next(iter(specs.items()))
+
+
+def _with_samples(array: Array, name: str, info: InputInfo) -> Array:
+    """(n, …) as it is; a single sample gets a first axis, grey images a last one."""
+    if array.shape[1:] == info.shape and array.ndim:
+        _require_rows(len(array), Path(name))
+        return array
+    if array.shape == info.shape:
+        return array[None]
+    if (*array.shape[1:], 1) == info.shape and array.ndim:
+        return array[..., None]
+    raise Failure(
+        Problem(
+            "E403",
+            f"input `{name}` takes samples of shape {info.shape}, the array is {array.shape}",
+            help=f"its shape should be (samples, {', '.join(map(str, info.shape))})",
+        )
+    )
+
+
+def _cast(values: Array, name: str, info: InputInfo) -> Array:
+    """In the dtype that training had; what would lose its value is an error."""
+    if served_dtype(values.dtype) is None:
+        raise Failure(Problem("E402", f"input `{name}` cannot be of dtype {values.dtype}"))
+    if info.dtype == "float32" or values.dtype == info.dtype:
+        return np.ascontiguousarray(served(values), info.dtype)
+    limits = np.iinfo(info.dtype)
+    with np.errstate(invalid="ignore"):
+        exact = (values >= limits.min) & (values <= limits.max) & (values == np.floor(values))
+    if not exact.all():
+        value = values[~exact].flat[0]
+        raise Failure(
+            Problem(
+                "E408",
+                f"input `{name}` was trained on {info.dtype}; it cannot be {value}",
+                help="give the data as they were before any scaling",
+            )
+        )
+    return np.ascontiguousarray(values, info.dtype)
+
+
+def _require_rows(rows: int, path: Path) -> None:
+    if not rows:
+        raise Failure(Problem("E403", f"`{path}` has no samples", path))
