@@ -1,0 +1,61 @@
+"""What an exporter is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kerascli.errors import Failure, Problem
+from kerascli.graph import Graph
+from kerascli.keras_config import model
+from kerascli.keras_files import OptimizerState
+from kerascli.ops.ir import Array
+
+ATTACHED = "kerascli/"
+"""Folder of an archive for the run's own files; Keras leaves it alone."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model as exporters see it."""
+
+    name: str
+    graph: Graph
+    weights: Mapping[str, Array]
+    compiled: Mapping[str, Any] = field(default_factory=dict)
+    """Keras's `compile_config`."""
+    optimizer: OptimizerState | None = None
+    """Given where training may go on in Keras."""
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
+    """The run's `resolved.yaml`, `preprocessing.json` and the like, for forms that can carry them."""
+
+
+class Exporter:
+    """Writes one form. `problems` is asked before training, so that nobody trains what cannot be written."""
+
+    form: ClassVar[str]
+    """What `--format` calls it."""
+    suffix: ClassVar[str]
+    """Ends the file's name; empty where the form is a folder."""
+
+    def problems(self, graph: Graph) -> list[Problem]:
+        return []
+
+    def write(self, trained: Trained, path: Path) -> list[Path]:
+        """Write the form to `path`; returns the files written."""
+        raise NotImplementedError
+
+
+class KerasExporter(Exporter):
+    """Forms that Keras reads cannot hold what Keras's own config has no words for."""
+
+    suffix = ""
+
+    def problems(self, graph: Graph) -> list[Problem]:
+        try:
+            model(graph, "model")
+        except Failure as failure:
+            return failure.problems
+        return []

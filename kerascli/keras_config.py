@@ -1,0 +1,242 @@
+"""Graph → the JSON that Keras 3's `model.to_json()` writes: Sequential for a plain stack, else Functional.
+
+A component's config is its fields, because they are named after Keras's arguments; only what Keras adds to them is
+spelled out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerascli.activations import Activation
+from kerascli.component import Component, snake_case
+from kerascli.errors import Failure, Problem
+from kerascli.graph import Graph, Node
+from kerascli.keras_graph import Operation, Tensor, is_stack, operations
+from kerascli.layer import Layer
+from kerascli.ops.ir import Shape
+from kerascli.spec import Spec
+
+KERAS_VERSION = "3.15.1"
+"""The version whose files are written."""
+
+Config = dict[str, Any]
+
+MODULES = {
+    "layer": "keras.layers",
+    "initializer": "keras.initializers",
+    "regularizer": "keras.regularizers",
+    "constraint": "keras.constraints",
+    "loss": "keras.losses",
+    "metric": "keras.metrics",
+    "optimizer": "keras.optimizers",
+    "schedule": "keras.optimizers.schedules",
+}
+
+NOT_IN_CONFIG = {"name", "inputs", "trainable"}
+"""Fields of every layer that Keras keeps elsewhere, or that are no arguments of the class."""
+
+ACTIVATION_LAYERS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "softmax": "Softmax"}
+"""Keras writes a function by its name alone; where arguments differ from its defaults, these layers stand for it."""
+
+WITHOUT_BUILD = {
+    "Activation", "AlphaDropout", "Dropout", "ELU", "GaussianDropout", "GaussianNoise", "Identity", "LeakyReLU",
+    "Masking", "ReLU", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "UnitNormalization",
+}  # fmt: skip
+"""Layers, with all of pooling, that Keras builds when they are made, so that no `build_config` is written."""
+
+
+UNWRITTEN = {("SimpleRNN", "seed")}
+"""Arguments that Keras forgets to write."""
+IF_SET = {("Dense", "activity_regularizer")}
+"""Arguments that Keras writes only where they are given."""
+
+
+def model(graph: Graph, name: str, compiled: Config | None = None) -> Config:
+    """The whole model; `compiled` is its `compile_config`."""
+    return sequential(graph, name, compiled or {}) if is_stack(graph) else functional(graph, name, compiled or {})
+
+
+def sequential(graph: Graph, name: str, compiled: Config) -> Config:
+    batch_shape = [None, *graph.nodes[0].shape]
+    config = {
+        "name": name,
+        "trainable": True,
+        "dtype": policy(),
+        "layers": [operation.config for operation in _operations(graph)],
+        "build_input_shape": batch_shape,
+    }
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": config,
+        "registered_name": None,
+        "build_config": {"input_shape": batch_shape},
+        "compile_config": compiled,
+    }
+
+
+def functional(graph: Graph, name: str, compiled: Config) -> Config:
+    ordered = _operations(graph)
+    layers = [
+        {**operation.config, "name": operation.name, "inbound_nodes": [c.config for c in operation.calls if c.args]}
+        for operation in ordered
+    ]
+    config = {
+        "name": name,
+        "trainable": True,
+        "layers": layers,
+        "input_layers": _ends(graph, graph.inputs),
+        "output_layers": _ends(graph, graph.outputs),
+    }
+    return {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "config": config,
+        "registered_name": "Functional",
+        "build_config": {"input_shape": None},
+        "compile_config": compiled,
+    }
+
+
+def legacy(config: Config) -> Config:
+    """The same model as Keras's whole-model HDF5 has it: no modules, no build information."""
+    plain: Config = {key: config[key] for key in ("class_name", "config", "name", "inbound_nodes") if key in config}
+    if "layers" in plain["config"]:
+        plain["config"] = {**plain["config"], "layers": [legacy(layer) for layer in plain["config"]["layers"]]}
+    return plain
+
+
+def legacy_training(compiled: Config) -> Config:
+    """The legacy file's `training_config`: the same arguments, objects without their modules."""
+
+    def strip(item: Any) -> Any:
+        if isinstance(item, Mapping):
+            return legacy(dict(item)) if "class_name" in item else {key: strip(each) for key, each in item.items()}
+        return [strip(each) for each in item] if isinstance(item, list) else item
+
+    plain = {key: strip(item) for key, item in compiled.items() if key != "optimizer"}
+    return {**plain, "optimizer_config": strip(compiled["optimizer"])}
+
+
+def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = True) -> Config:
+    """One layer with its config and the input shape it was built with."""
+    kind = type(part).__name__
+    fields = {key: getattr(part, key) for key in type(part).model_fields if key not in NOT_IN_CONFIG}
+    config: Config = {"name": name, "trainable": trainable, "dtype": policy()}
+    for key, item in {**fields, **part.keras_config(*shapes)}.items():
+        if isinstance(item, Layer):
+            config[key] = layer(item, item.name or snake_case(type(item).__name__), shapes, item.trainable)
+        elif (kind, key) not in UNWRITTEN and (item is not None or (kind, key) not in IF_SET):
+            config[key] = value(key, item)
+    entry: Config = {"module": MODULES["layer"], "class_name": kind, "config": config, "registered_name": None}
+    if kind not in WITHOUT_BUILD and "Pooling" not in kind:
+        batched = [[None, *shape] for shape in shapes]
+        entry["build_config"] = {"input_shape": batched if len(batched) > 1 else batched[0]}
+    return entry
+
+
+def input_layer(node: Node, tensor: Tensor) -> Config:
+    dtype = getattr(node.layer, "dtype", None) or tensor.dtype
+    config = {"batch_shape": [None, *node.shape], "dtype": dtype, "sparse": False, "ragged": False}
+    config |= {"name": node.name, "optional": False}
+    return {"module": MODULES["layer"], "class_name": "InputLayer", "config": config, "registered_name": None}
+
+
+def value(key: str, item: Any) -> Any:
+    """A field as Keras's JSON has it."""
+    if isinstance(item, Activation) or (item is None and key in ("activation", "recurrent_activation")):
+        return activation(item)
+    if isinstance(item, Component):
+        return part(item)
+    if isinstance(item, Mapping):
+        return {k: value("", v) for k, v in item.items()}
+    return [value("", v) for v in item] if isinstance(item, (list, tuple)) else item
+
+
+def part(component: Component) -> Config:
+    """An initializer, loss, optimizer or the like: its class and its fields."""
+    fields = {key: value(key, getattr(component, key)) for key in type(component).model_fields}
+    if fields.get("name", "") is None:
+        del fields["name"]  # Keras's own default is not always the class name
+    if isinstance(fields.get("learning_rate"), float):
+        fields["learning_rate"] = float(np.float32(fields["learning_rate"]))  # a variable in Keras
+    return {
+        "module": MODULES[component.family],
+        "class_name": type(component).__name__,
+        "config": fields,
+        "registered_name": None,
+    }
+
+
+def activation(function: Activation | None) -> str | Config:
+    if function is None:
+        return "linear"
+    kind = type(function)
+    name = snake_case(kind.__name__)
+    fields = {key: getattr(function, key) for key in kind.model_fields}
+    if all(fields[key] == field.default for key, field in kind.model_fields.items()):
+        return name
+    if name not in ACTIVATION_LAYERS:
+        message = f"Keras's files cannot hold the activation `{name}` with arguments"
+        raise Failure(Problem("E601", message, help="use its defaults"))
+    config = {"name": snake_case(ACTIVATION_LAYERS[name]), "trainable": True, "dtype": policy(), **fields}
+    return {
+        "module": MODULES["layer"],
+        "class_name": ACTIVATION_LAYERS[name],
+        "config": config,
+        "registered_name": None,
+    }
+
+
+def compiled(spec: Spec) -> Config:
+    """The arguments of `model.compile()`, so that Keras can train on."""
+    return {
+        "optimizer": part(spec.optimizer),
+        "loss": value("", spec.loss),
+        "loss_weights": spec.loss_weights,
+        "metrics": _metrics(spec.metrics),
+        "weighted_metrics": _metrics(spec.weighted_metrics),
+        "run_eagerly": False,
+        "steps_per_execution": 1,
+        "jit_compile": "auto",
+    }
+
+
+def _metrics(metrics: Any) -> Any:
+    """A metric is named by its column; those that Keras chooses by shape stay the word that was typed."""
+    if isinstance(metrics, Mapping):
+        return {output: _metrics(each) for output, each in metrics.items()}
+    if isinstance(metrics, (list, tuple)):
+        return [_metrics(each) for each in metrics] or None
+    if type(metrics).__name__ not in type(metrics).members:
+        return metrics.column
+    entry = part(metrics)
+    entry["config"] |= {"name": metrics.column}
+    return entry
+
+
+def policy() -> Config:
+    return {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
+
+
+def _operations(graph: Graph) -> list[Operation]:
+    return operations(graph, _entry)
+
+
+def _entry(node: Node, tensors: Sequence[Tensor]) -> Config:
+    if not node.inputs:
+        return input_layer(node, tensors[0])
+    return layer(node.layer, node.name, [tensor.shape for tensor in tensors], node.trainable)
+
+
+def _ends(graph: Graph, names: Sequence[str]) -> list[Any]:
+    """Where the model begins or ends: layer, call, output. One alone is not put in a list."""
+    calls: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        calls.setdefault(node.shared or node.name, []).append(node.name)
+    found = [[layer, made.index(name), 0] for name in names for layer, made in calls.items() if name in made]
+    return found[0] if len(found) == 1 else found

@@ -1,0 +1,393 @@
+"""Weights in Keras's files: `.weights.h5`, `.keras` and the legacy whole-model `.h5`. The only door to h5py.
+
+Keras 3 keeps the variables of a layer as `layers/<class>_<count>/vars/<n>`, counted over the layers in its own order,
+so weights match by structure and never by name. What is read is bounded by what the graph expects: a dataset is looked
+at only where a weight must lie, and read only if it is a plain array of that shape in the same file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from kerascli import files
+from kerascli.component import snake_case
+from kerascli.errors import Failure, Problem
+from kerascli.graph import Graph, Node
+from kerascli.keras_graph import is_stack, layers
+from kerascli.layer import WeightSpec
+from kerascli.ops.ir import Array
+from kerascli.optimizers.base import Optimizer
+from kerascli.schedules import Schedule
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
+WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
+EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
+ATTRIBUTE_LIMIT = 64512
+"""Bytes that HDF5 takes in one attribute; Keras cuts longer lists of names in pieces."""
+
+CHUNK = 2**16
+
+Weights = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one weight lies in Keras's file."""
+
+    path: str
+    """Ours: `conv2d/kernel`."""
+    group: str
+    """The layer's group in the file: `layers/conv2d`."""
+    inner: str
+    """The group of the variable below it: `` or `cell`."""
+    index: int
+    node: Node
+    spec: WeightSpec
+
+    @property
+    def dataset(self) -> str:
+        return "/".join(part for part in (self.group, self.inner, "vars", str(self.index)) if part)
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What training needs to go on, in the order Keras keeps it."""
+
+    name: str
+    variables: Mapping[str, Array]
+    """By Keras's variable name: `iteration`, `learning_rate`, `conv2d_kernel_momentum` …"""
+
+
+def places(graph: Graph) -> list[Place]:
+    """Every weight of the graph, in Keras's order."""
+    found: list[Place] = []
+    for node, group in _groups(graph):
+        counts: Counter[str] = Counter()
+        for spec in node.weights:
+            found.append(Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec))
+            counts[spec.group] += 1
+    return found
+
+
+def trainable_paths(graph: Graph) -> list[str]:
+    """In the order of Keras's `model.trainable_variables`, which its optimizers follow."""
+    return [place.path for place in places(graph) if place.spec.trainable and place.node.trainable]
+
+
+def optimizer_state(
+    graph: Graph, name: str, optimizer: Optimizer, iteration: int, rate: float, slots: Mapping[str, Weights]
+) -> OptimizerState:
+    """The optimizer's variables; `slots` holds the arrays of each slot by weight path, `rate` is the rate now."""
+    variables: dict[str, Array] = {"iteration": np.asarray(iteration, np.int32)}
+    if not isinstance(optimizer.learning_rate, Schedule):
+        variables["learning_rate"] = np.asarray(rate, np.float32)
+    prefix = f"{name}_" if is_stack(graph) else ""
+    names = {place.path: prefix + _keras_path(place).replace("/", "_") for place in places(graph)}
+    for slot, path in optimizer.variables(trainable_paths(graph)):
+        variables[f"{names[path]}_{slot}"] = slots[slot][path]
+    return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def save_weights(path: Path, graph: Graph, weights: Weights, name: str) -> None:
+    """`model.weights.h5` exactly as `save_weights()` of an uncompiled model writes it; the file is replaced at once."""
+    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_weights(file, graph, weights, name, None)
+
+
+def weights_bytes(graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None = None) -> bytes:
+    """The same as bytes, with the optimizer's state where it is given, as `model.save()` keeps it in its archive."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        _write_weights(file, graph, weights, name, optimizer)
+    return memory.getvalue()
+
+
+def save_archive(path: Path, members: Mapping[str, bytes]) -> None:
+    """A `.keras` file: stored members with fixed times, so that equal models are equal bytes."""
+    with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), data)
+
+
+def save_legacy(
+    path: Path,
+    graph: Graph,
+    weights: Weights,
+    name: str,
+    attributes: Mapping[str, Any],
+    optimizer: OptimizerState | None = None,
+) -> None:
+    """Keras's legacy whole-model HDF5; `attributes` are its `model_config` and `training_config`."""
+    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for key, value in attributes.items():
+            file.attrs[key] = value if isinstance(value, str) else json.dumps(value)
+        group = file.create_group("model_weights")
+        group.attrs["backend"], group.attrs["keras_version"] = attributes["backend"], attributes["keras_version"]
+        nodes = layers(graph)
+        _write_names(group, "layer_names", [node.name for node in nodes])
+        prefix = f"{name}/" if is_stack(graph) else ""
+        by_node = {node.name: [place for place in places(graph) if place.node is node] for node in nodes}
+        for node in sorted(nodes, key=lambda node: node.name):
+            named = {prefix + _keras_path(place): weights[place.path] for place in by_node[node.name]}
+            _write_named(group.create_group(node.name), named)
+        _write_named(group.create_group("top_level_model_weights"), {})
+        if optimizer:
+            named = {f"{optimizer.name}/{key}": value for key, value in optimizer.variables.items()}
+            _write_named(file.create_group("optimizer_weights"), named)
+
+
+def _write_weights(
+    file: h5py.File, graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None
+) -> None:
+    file.create_group("vars").attrs["name"] = name
+    for node, group in _groups(graph):
+        file.create_group(f"{group}/vars").attrs["name"] = node.name
+        for inner in dict.fromkeys(step for spec in node.weights for step in _steps(spec.group)):
+            file.create_group(f"{group}/{inner}/vars").attrs["name"] = _inner_name(node, inner)
+    for place in places(graph):
+        file[place.dataset] = np.asarray(weights[place.path])
+    if optimizer:
+        group = file.create_group("optimizer/vars")
+        group.attrs["name"] = optimizer.name
+        for index, value in enumerate(optimizer.variables.values()):
+            group[str(index)] = value
+
+
+def _write_named(group: h5py.Group, arrays: Weights) -> None:
+    _write_names(group, "weight_names", list(arrays))
+    for name, array in arrays.items():
+        group[name] = array
+
+
+def _write_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
+    data = [name.encode() for name in names]
+    pieces = -(-len(data) * max(map(len, data), default=0) // ATTRIBUTE_LIMIT)
+    if pieces <= 1:
+        group.attrs[key] = data
+        return
+    for number, piece in enumerate(np.array_split(np.asarray(data), pieces)):
+        group.attrs[f"{key}{number}"] = piece
+
+
+def _groups(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """Keras counts the layers of each class, whatever their names."""
+    counts: Counter[str] = Counter()
+    for node in layers(graph):
+        kind = snake_case(type(node.layer).__name__) if node.inputs else "input_layer"
+        yield node, f"layers/{kind}" + (f"_{counts[kind]}" if counts[kind] else "")
+        counts[kind] += 1
+
+
+def _steps(group: str) -> list[str]:
+    """`forward_layer/cell` → `forward_layer`, `forward_layer/cell`."""
+    parts = group.split("/") if group else []
+    return ["/".join(parts[: k + 1]) for k in range(len(parts))]
+
+
+def _inner_name(node: Node, inner: str) -> str:
+    """The name Keras gives a layer inside a layer: `lstm_cell`, `forward_lstm`."""
+    part: Any = node.layer
+    name = node.name
+    for step in inner.split("/"):
+        if step == "cell":
+            name = snake_case(type(part).__name__) + "_cell"
+        else:
+            own = "layer" if step == "forward_layer" else step
+            part = part.keras_config().get(own) or getattr(part, own)
+            name = part.name or snake_case(type(part).__name__)
+    return name
+
+
+def _keras_path(place: Place) -> str:
+    inner = [_inner_name(place.node, step) for step in _steps(place.inner)]
+    way = place.inner.split("/")[0].removesuffix("layer")
+    return "/".join([place.node.name, *inner, place.spec.name.removeprefix(way)])
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load_weights(path: Path, graph: Graph) -> dict[str, Array]:
+    """The graph's weights from any of Keras's files, matched by structure. Every misfit is a Problem."""
+    wanted = places(graph)
+    with _opened(path, wanted) as file:
+        problems: list[Problem] = []
+        found = dict(
+            _legacy(file, path, wanted, problems) if _is_legacy(file) else _keras3(file, path, wanted, problems)
+        )
+    if problems:
+        raise Failure(problems)
+    return found
+
+
+def read_member(path: Path, name: str, limit: int) -> bytes:
+    """One member of a `.keras` archive, refused where it is larger than `limit` once unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _member(archive, path, name, limit)
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _keras3(
+    file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
+) -> Iterator[tuple[str, Array]]:
+    for place in wanted:
+        dataset = _dataset(file, place.dataset)
+        if dataset is None:
+            problems.append(_misfit(path, place, f"it has no plain dataset `{place.dataset}`"))
+        elif dataset.shape != place.spec.shape:
+            problems.append(_wrong_shape(path, place, dataset.shape))
+        else:
+            yield place.path, _read(dataset, place)
+    known = {place.group for place in wanted}
+    stored = _group(file, "layers")
+    for name in stored if stored is not None else ():
+        if f"layers/{name}" not in known and _dataset(file, f"layers/{name}/vars/0") is not None:
+            problems.append(
+                Problem("E505", f"`{path.name}` has weights of a layer `{name}` that the model lacks", path)
+            )
+
+
+def _legacy(
+    file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
+) -> Iterator[tuple[str, Array]]:
+    """Layers that have weights, in the file's order; the weights of each in the order of its names."""
+    root = _group(file, "model_weights") or file
+    stored: list[tuple[str, list[h5py.Dataset | None]]] = []
+    for layer in _names(root, "layer_names"):
+        group = _group(root, layer)
+        names = _names(group, "weight_names") if group is not None else []
+        if group is not None and names:
+            stored.append((layer, [_dataset(group, name) for name in names]))
+    mine: dict[str, list[Place]] = {}
+    for place in wanted:
+        mine.setdefault(place.node.name, []).append(place)
+    if len(stored) != len(mine):
+        message = f"`{path.name}` has weights for {len(stored)} layers, the model needs {len(mine)}"
+        problems.append(Problem("E505", message, path))
+        return
+    for (layer, datasets), own in zip(stored, mine.values(), strict=True):
+        if len(datasets) != len(own):
+            note = f"its layer `{layer}` has {len(datasets)} weights, not {len(own)}"
+            problems.append(_misfit(path, own[0], note))
+            continue
+        for dataset, place in zip(datasets, own, strict=True):
+            if dataset is None:
+                problems.append(_misfit(path, place, f"its layer `{layer}` holds something else than a plain array"))
+            elif dataset.shape != place.spec.shape:
+                problems.append(_wrong_shape(path, place, dataset.shape))
+            else:
+                yield place.path, _read(dataset, place)
+
+
+@contextmanager
+def _opened(path: Path, wanted: Sequence[Place]) -> Iterator[h5py.File]:
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(8)
+        source: Path | IO[bytes] = path
+        if start.startswith(ZIP):
+            expected = sum(4 * prod(place.spec.shape) for place in wanted)
+            source = io.BytesIO(read_member(path, WEIGHTS, 8 * expected + 2**26))  # with the optimizer's slots
+        elif start != HDF5:
+            raise OSError("it is neither HDF5 nor a .keras archive")
+        with h5py.File(source, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:
+    try:
+        info = archive.getinfo(name)
+    except KeyError as error:
+        raise Failure(Problem("E506", f"`{path.name}` has no `{name}`: it is no Keras model", path)) from error
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"`{name}` is packed in a way that Keras does not use")
+    with archive.open(info) as member:
+        data = member.read(limit + 1)
+    if len(data) > limit:
+        raise Failure(Problem("E506", f"`{name}` in `{path.name}` is larger than the model can need", path))
+    return data
+
+
+def _is_legacy(file: h5py.File) -> bool:
+    return "layer_names" in file.attrs or "layer_names0" in file.attrs or _group(file, "model_weights") is not None
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group | None:
+    found = _follow(parent, name)
+    return found if isinstance(found, h5py.Group) else None
+
+
+def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset | None:
+    """A plain array of numbers in this very file: nothing external, virtual, or made of references."""
+    found = _follow(parent, name)
+    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual or found.shape is None:
+        return None
+    if found.chunks and prod(found.chunks) > 4 * max(found.size, CHUNK):
+        return None  # HDF5 would allocate the whole chunk for one element of it
+    return found if found.dtype.kind in "fiub" else None
+
+
+def _follow(parent: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """Step by step through hard links alone: soft and external links could lead anywhere."""
+    here: Any = parent
+    for step in name.split("/"):
+        if not isinstance(here, h5py.Group) or not step or step == ".":
+            return None
+        if not isinstance(here.get(step, getlink=True), h5py.HardLink):
+            return None
+        here = here[step]
+    return here
+
+
+def _names(group: h5py.Group, key: str) -> list[str]:
+    """A list of names kept in one attribute or in numbered pieces."""
+    keys = [key] if key in group.attrs else []
+    while keys[:1] != [key] and f"{key}{len(keys)}" in group.attrs:
+        keys.append(f"{key}{len(keys)}")
+    names: list[str] = []
+    for each in keys:
+        values = group.attrs[each]
+        if not isinstance(values, np.ndarray) or values.ndim != 1:
+            raise ValueError(f"its attribute `{each}` is no list of names")
+        names += [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
+    return names
+
+
+def _read(dataset: h5py.Dataset, place: Place) -> Array:
+    dtype = "float32" if place.spec.dtype == "float" else place.spec.dtype
+    return np.asarray(dataset[()], dtype)
+
+
+def _wrong_shape(path: Path, place: Place, shape: tuple[int, ...]) -> Problem:
+    return _misfit(path, place, f"its shape there is {shape}, the model's is {place.spec.shape}")
+
+
+def _misfit(path: Path, place: Place, note: str) -> Problem:
+    kind = type(place.node.layer).__name__
+    name = place.spec.name
+    return Problem("E505", f"{kind} `{place.node.name}` cannot take `{name}` from `{path.name}`: {note}", path)
+
+
+def _unreadable(path: Path, error: Exception) -> Failure:
+    return Failure(Problem("E506", f"cannot read weights from `{path}`: {error}", path))

@@ -1,0 +1,242 @@
+"""The layers of a graph as Keras sees them: calls, masks, and the order that its files depend on.
+
+Keras sorts the layers of a Functional model by depth (the longest way to an output), then by a walk back from the
+outputs. Its weight files count layers of a class in that order, and its optimizers keep their slots in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from kerascli.component import snake_case
+from kerascli.graph import Graph, Node
+from kerascli.layer import Context, Layer
+from kerascli.ops.ir import Input, Shape, Trace, Type, Value
+
+Config = dict[str, Any]
+
+RECURRENT = {"SimpleRNN", "LSTM", "GRU"}
+RANDOM = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"}
+RANDOM |= {"GaussianNoise", "GaussianDropout"}
+TRAINING = {*RECURRENT, *RANDOM, "Attention", "AdditiveAttention"}
+"""Layers whose `call` has `training=False`: Keras writes that default into the graph."""
+MASKED = {*RECURRENT, "Bidirectional", "TimeDistributed", "BatchNormalization", "GlobalAveragePooling1D", "Softmax"}
+"""Layers whose `call` takes the mask of its input."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """The output of one call of a layer."""
+
+    operation: str
+    call: int
+    shape: Shape
+    dtype: str
+
+    @property
+    def config(self) -> Config:
+        history = [self.operation, self.call, 0]
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {"shape": [None, *self.shape], "dtype": self.dtype, "keras_history": history},
+        }
+
+
+@dataclass(frozen=True)
+class Call:
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def tensors(self) -> Iterator[Tensor]:
+        """In Keras's order: the arguments, then those passed by name."""
+        yield from _flat((*self.args, *self.kwargs.values()))
+
+    @property
+    def config(self) -> Config:
+        return {"args": _written(self.args), "kwargs": _written(self.kwargs)}
+
+
+@dataclass
+class Operation:
+    """A layer, or an array operation that makes a mask, with every call of it."""
+
+    name: str
+    config: Config
+    node: Node | None
+    """The node that declares the layer and its weights; None for mask operations."""
+    calls: list[Call] = field(default_factory=list)
+
+
+def is_stack(graph: Graph) -> bool:
+    """One input, and every layer reads exactly the one before it: Keras calls that Sequential."""
+    nodes = graph.nodes
+    chained = all(node.inputs == (before.name,) for before, node in pairwise(nodes))
+    single = not nodes[0].inputs and not any(node.shared for node in nodes)
+    return len(nodes) > 1 and chained and single and tuple(graph.outputs) == (nodes[-1].name,)
+
+
+def operations(graph: Graph, config: Callable[[Node, tuple[Tensor, ...]], Config]) -> list[Operation]:
+    """Every layer in Keras's order; `config` makes its entry from its node and what it reads (an input: what it is)."""
+    calls = _Calls(config, _tokens(graph))
+    for node in graph.nodes:
+        calls.add(node)
+    made = calls.operations
+    if is_stack(graph):
+        return [operation for operation in made.values() if operation.node]
+    return _by_depth(made, [calls.outputs[name] for name in graph.outputs])
+
+
+def layers(graph: Graph) -> list[Node]:
+    """The nodes that declare weights or none, in the order of Keras's `model.layers`."""
+    found = [operation.node for operation in operations(graph, lambda node, tensors: {}) if operation.node]
+    return found[1:] if is_stack(graph) else found
+
+
+class _Calls:
+    """Walks the graph and writes down the calls that build the same model in Keras."""
+
+    def __init__(self, config: Callable[[Node, tuple[Tensor, ...]], Config], tokens: set[str]) -> None:
+        self.config = config
+        self.tokens = tokens
+        self.operations: dict[str, Operation] = {}
+        self.outputs: dict[str, Tensor] = {}
+        self.masks: dict[str, Tensor | None] = {}
+
+    def add(self, node: Node) -> None:
+        name = node.shared or node.name
+        inputs = [self.outputs[i] for i in node.inputs]
+        if not node.shared:
+            self.operations[name] = Operation(name, {}, node)
+        operation = self.operations[name]
+        output = self.outputs[node.name] = Tensor(name, len(operation.calls), node.shape, self._dtype(node, inputs))
+        if not node.shared:
+            operation.config = self.config(node, tuple(inputs) or (output,))
+        # An input has one call without arguments, which Keras leaves out of its file.
+        operation.calls.append(Call(*self._arguments(node, inputs)) if inputs else Call((), {}))
+        self.masks[node.name] = self._mask(node, inputs)
+
+    def _arguments(self, node: Node, inputs: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        kind = type(node.layer).__name__
+        kwargs: dict[str, Any] = {}
+        args: tuple[Any, ...] = tuple(inputs)
+        if len(inputs) > 1 and kind in RECURRENT:
+            return (inputs[0],), {"initial_state": inputs[1:]}
+        if len(inputs) > 1:
+            args = (list(inputs),)
+        if kind in TRAINING:
+            kwargs["training"] = False
+        if kind in MASKED:
+            kwargs["mask"] = self.masks[node.inputs[0]]
+        return args, kwargs
+
+    def _dtype(self, node: Node, inputs: list[Tensor]) -> str:
+        """Keras reads numbers as float32 unless they are tokens, whatever integers the data is stored in."""
+        if node.dtype == "float" or not inputs:
+            return "int32" if node.name in self.tokens else "float32"
+        return inputs[0].dtype
+
+    def _mask(self, node: Node, inputs: list[Tensor]) -> Tensor | None:
+        """The mask that goes with a node's output. One that the layer itself makes is an operation in Keras."""
+        masks = [self.masks[name] for name in node.inputs]
+        found = _passed(node.layer, node.name, inputs, masks)
+        if found is None or isinstance(found, Tensor):
+            return found
+        if type(node.layer).__name__ == "Embedding":
+            return self._operation("NotEqual", {}, inputs[0].shape, inputs[0], 0)
+        if type(node.layer).__name__ == "Masking":
+            wrong = float(getattr(node.layer, "mask_value", 0.0))
+            unequal = self._operation("NotEqual", {}, inputs[0].shape, inputs[0], wrong)
+            return self._operation("Any", {"axis": -1, "keepdims": False}, inputs[0].shape[:-1], unequal)
+        return None  # Keras finds it again when it reads the model
+
+    def _operation(self, kind: str, config: Config, shape: Shape, *args: Any) -> Tensor:
+        count = sum(name == snake_case(kind) or name.startswith(snake_case(kind) + "_") for name in self.operations)
+        name = snake_case(kind) + (f"_{count}" if count else "")
+        entry = {"module": "keras.src.ops.numpy", "class_name": kind, "config": {"name": name, **config}}
+        entry["registered_name"] = kind
+        self.operations[name] = Operation(name, entry, None, [Call(args, {})])
+        return Tensor(name, 0, shape, "bool")
+
+
+def _passed(layer: Layer, name: str, inputs: list[Tensor], masks: list[Tensor | None]) -> Tensor | Value | None:
+    """What the layer does with masks: it is asked, on a trace that is thrown away."""
+    trace = Trace()
+    xs = [
+        trace.add(Input(f"x{k}", Type(t.shape, "float" if t.dtype == "float32" else t.dtype)))
+        for k, t in enumerate(inputs)
+    ]
+    known = {trace.add(Input(f"mask{k}", Type(m.shape, "bool"))): m for k, m in enumerate(masks) if m}
+    values = {tensor: value for value, tensor in known.items()}
+    given = tuple(values[m] if m else None for m in masks)
+    answer = layer.mask(Context(trace, False, given, name, {}, []), *xs)
+    return known.get(answer, answer) if answer is not None else None
+
+
+def _by_depth(made: dict[str, Operation], outputs: Sequence[Tensor]) -> list[Operation]:
+    seen: dict[str, int] = {}
+    finished: dict[tuple[str, int], None] = {}
+    for output in outputs:
+        _walk(made, output, seen, finished)
+    depths: dict[str, int] = {}
+    call_depths: dict[tuple[str, int], int] = {}
+    for key in reversed(finished):
+        name, call = key
+        depth = max(call_depths.get(key, 0), depths.get(name, 0))
+        depths[name] = depth
+        for tensor in made[name].calls[call].tensors:
+            parent = (tensor.operation, tensor.call)
+            call_depths[parent] = max(depth + 1, call_depths.get(parent, 0))
+    for name, operation in made.items():
+        if name not in depths and not operation.calls[0].args:  # an input that no output needs
+            depths[name], seen[name] = 0, -1
+    return [made[name] for name in sorted(depths, key=lambda name: (-depths[name], seen[name]))]
+
+
+def _walk(made: dict[str, Operation], top: Tensor, seen: dict[str, int], finished: dict[tuple[str, int], None]) -> None:
+    """Depth first from an output to the inputs, without recursion: graphs may be deep."""
+    stack: list[tuple[tuple[str, int], Iterator[Tensor]]] = []
+
+    def enter(tensor: Tensor) -> None:
+        key = (tensor.operation, tensor.call)
+        if key not in finished:
+            seen.setdefault(tensor.operation, len(seen))
+            stack.append((key, made[tensor.operation].calls[tensor.call].tensors))
+
+    enter(top)
+    while stack:
+        key, rest = stack[-1]
+        following = next(rest, None)
+        if following is not None:
+            enter(following)
+        else:
+            finished[key] = None
+            stack.pop()
+
+
+def _tokens(graph: Graph) -> set[str]:
+    """Nodes whose integers an Embedding looks up."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        if type(node.layer).__name__ == "Embedding" or node.name in found:
+            found.update(name for name in node.inputs if graph.node(name).dtype != "float")
+    return found
+
+
+def _flat(parts: Iterable[Any]) -> Iterator[Tensor]:
+    for part in parts:
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, (list, tuple)):
+            yield from _flat(part)
+
+
+def _written(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part.config
+    if isinstance(part, dict):
+        return {key: _written(value) for key, value in part.items()}
+    return [_written(value) for value in part] if isinstance(part, (list, tuple)) else part
