@@ -115,7 +115,7 @@ class _Reader:
         if issubclass(model, Component):
             help = f"see `kerascli explain {model.__name__}`"
         else:
-            help = f"keys: {', '.join(model.model_fields)}"
+            help = "" if meant else f"keys: {', '.join(model.model_fields)}"
         return Problem("E203", f"unknown key `{key}` in {owner}", where, label, help)
 
     def elsewhere(self, key: str, model: type[BaseModel]) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from kerascli.component import nearest
-from kerascli.errors import Problem, Span, SpecFailure
+from kerascli.errors import Failure, Problem, Span, SpecFailure
 from kerascli.expand import Draft, expand
 from kerascli.layer import Layer, WeightSpec
 from kerascli.layers.structure import Input
@@ -74,21 +74,66 @@ class Graph:
         )
 
 
-def build(loaded: Loaded, signature: Signature | None = None) -> Graph:
-    """The graph of a spec; `signature` is peeked from its dataset if not given. All problems are in one SpecFailure."""
+@dataclass(frozen=True)
+class Outline:
+    """The graph before shapes are known."""
+
+    drafts: tuple[Draft, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(draft.name for draft in self.drafts if isinstance(draft.layer, Input))
+
+    @property
+    def writes_inputs(self) -> bool:
+        """Whether the spec has Input layers; else there is one that nobody wrote."""
+        return any(draft.position >= 0 for draft in self.drafts if isinstance(draft.layer, Input))
+
+
+def build(loaded: Loaded) -> Graph:
+    """The graph of a spec, on what its dataset says of its data."""
+    found = outline(loaded)
+    return infer(loaded, found, peek(loaded, found))
+
+
+def outline(loaded: Loaded) -> Outline:
+    """Names, order and connections."""
     problems: list[Problem] = []
     drafts = _ordered(expand(loaded, problems), loaded, problems)
     outputs = _outputs(drafts, loaded, problems)
+    if not problems:
+        _unused(drafts, outputs, loaded, problems)
     if problems:
         raise SpecFailure(problems)
-    _unused(drafts, outputs, loaded, problems)
-    inputs = [d.name for d in drafts if isinstance(d.layer, Input)]
-    signature = signature or _peek(loaded, drafts, inputs, outputs)
+    return Outline(tuple(drafts), tuple(outputs))
+
+
+def peek(loaded: Loaded, outline: Outline) -> Signature:
+    """What the dataset says of its data; its problems without a place get that of `dataset`."""
+    where = _span(loaded, ("dataset",))
+    try:
+        names = outline.inputs if outline.writes_inputs else ()
+        found = loaded.spec.dataset.peek(loaded.base, names, outline.outputs)
+    except Failure as failure:
+        problems = [p if p.where else replace(p, where=where) for p in failure.problems]
+        raise Failure(problems, failure.exit_code) from failure
+    if not outline.writes_inputs and len(found.inputs) != 1:
+        listed = ", ".join(f"`{name}`" for name in found.inputs)
+        help = f"begin `layers` with an Input for each, such as {{type: Input, name: {next(iter(found.inputs))}}}"
+        where = loaded.document.key_span(("layers",))
+        raise SpecFailure(Problem("E309", f"the dataset has several inputs: {listed}", where, help=help))
+    return found
+
+
+def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
+    """The graph with shapes, dtypes and weights."""
+    problems: list[Problem] = []
     builder = _Builder(loaded, signature, problems)
-    nodes = tuple(node for draft in drafts if (node := builder.node(draft)))
+    nodes = tuple(node for draft in outline.drafts if (node := builder.node(draft)))
     if problems:
         raise SpecFailure(problems)
-    return Graph(nodes, tuple(inputs), tuple(outputs))
+    return Graph(nodes, outline.inputs, outline.outputs)
 
 
 def shown(shape: Sequence[int | None]) -> str:
@@ -171,17 +216,6 @@ def _unused(drafts: list[Draft], outputs: list[str], loaded: Loaded, problems: l
             message = f"{draft.title} is read by no layer and is no output"
             help = f"the outputs are {', '.join(outputs)}: add it to `outputs` or to a layer's `inputs`, or remove it"
             problems.append(Problem("E307", message, _span(loaded, draft.path), help=help))
-
-
-def _peek(loaded: Loaded, drafts: list[Draft], inputs: list[str], outputs: list[str]) -> Signature:
-    written = any(draft.position >= 0 for draft in drafts if isinstance(draft.layer, Input))
-    found = loaded.spec.dataset.peek(loaded.base, inputs if written else (), outputs)
-    if not written and len(found.inputs) != 1:
-        names = ", ".join(f"`{name}`" for name in found.inputs)
-        help = f"begin `layers` with an Input of each name, such as {{type: Input, name: {next(iter(found.inputs))}}}"
-        where = loaded.document.key_span(("layers",))
-        raise SpecFailure(Problem("E309", f"the dataset has several inputs: {names}", where, help=help))
-    return found
 
 
 class _Builder:

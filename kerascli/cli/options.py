@@ -1,0 +1,14 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+as_json: Any = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+settings: Any = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the spec, as in `training.epochs=3`."
+)
+spec: Any = click.argument("spec", type=click.Path(path_type=Path))

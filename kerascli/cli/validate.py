@@ -1,0 +1,35 @@
+"""Check specs and show every error of every one at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kerascli.cli import options
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.settings
+@options.as_json
+def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -> None:
+    """Check SPECS without training: text, values, shapes, and the loss against its targets.
+
+    Prints a line for each spec that is right, and `file:line:column: what, and the mend` for each error.
+    """
+    from kerascli.check import validate
+    from kerascli.cli import render
+
+    verdicts = [validate(spec, settings) for spec in specs]
+    problems = [problem for verdict in verdicts for problem in verdict.problems]
+    if as_json:
+        files = [{"file": str(v.path), "valid": not v.exit_code} for v in verdicts]
+        render.json_document({"specs": files, "problems": [render.problem_data(p) for p in problems]})
+    else:
+        render.problems(problems)
+        if not sys.stdout.isatty():
+            click.echo("".join(f"{render.concise(p)}\n" for p in problems), nl=False)
+        click.echo("".join(f"{v.path}: valid, {v.words}\n" for v in verdicts if not v.exit_code), nl=False)
+    raise click.exceptions.Exit(max(verdict.exit_code for verdict in verdicts))
