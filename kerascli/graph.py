@@ -91,10 +91,10 @@ class Outline:
         return any(draft.position >= 0 for draft in self.drafts if isinstance(draft.layer, Input))
 
 
-def build(loaded: Loaded) -> Graph:
-    """The graph of a spec, on what its dataset says of its data."""
+def build(loaded: Loaded, signature: Signature | None = None) -> Graph:
+    """The graph of a spec, on what its dataset says of its data (or said, when `signature` was noted)."""
     found = outline(loaded)
-    return infer(loaded, found, peek(loaded, found))
+    return infer(loaded, found, signature or peek(loaded, found))
 
 
 def outline(loaded: Loaded) -> Outline:
