@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ class Schedule(Component):
         raise NotImplementedError
 
 
-class _RateSchema:
+class RateSchema:
     """A number or a Schedule, looked up by hand: a union would put its branches into the path of an error."""
 
     @classmethod
@@ -54,7 +55,7 @@ class _RateSchema:
         return Schedule.parse(value)
 
 
-Rate = Annotated[float | Schedule, _RateSchema]
+Rate = Annotated[float | Schedule, RateSchema]
 """A learning rate: a number, or a schedule."""
 
 
@@ -171,7 +172,7 @@ class PiecewiseConstantDecay(Schedule):
                 "needs one value more than boundaries, not {values} values for {boundaries} boundaries",
                 {"values": len(self.values), "boundaries": len(self.boundaries)},
             )
-        if any(low >= high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(self.boundaries)):
             raise PydanticCustomError("piecewise_order", "`boundaries` must increase")
         return self
 

@@ -1,0 +1,1 @@
+"""Callbacks: what happens between epochs and batches of a training."""

@@ -1,0 +1,78 @@
+"""What a callback is: frozen configuration, plain-data state, and what of the training it may see and touch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from kerascli.component import Component
+from kerascli.ops.ir import Array
+
+State = dict[str, Any]
+"""JSON values, and dictionaries of arrays; saved with the run, so that patience survives a resume."""
+Direction = Literal["up", "down"]
+
+
+class TrainingView(Protocol):
+    """What the trainer shows to callbacks."""
+
+    learning_rate: float
+    """The rate of the next batch, as the float32 number that Keras would keep; settable where it is not scheduled."""
+
+    @property
+    def run_dir(self) -> Path:
+        """The run directory; paths of callbacks are relative to it."""
+
+    @property
+    def directions(self) -> Mapping[str, Direction | None]:
+        """Names of the logs without `val_`, and which way each is better."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch, or after this batch when called by `batch_end`."""
+
+    def get_weights(self) -> dict[str, Array]:
+        """A copy of all weights by path."""
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        """Put such a copy back."""
+
+    def save_model(self, path: Path) -> None:
+        """Write the whole model, in the format of the path's suffix."""
+
+    def save_weights(self, path: Path) -> None:
+        """Write the weights as a Keras weights file."""
+
+    def say(self, text: str) -> None:
+        """Show a line to the user, and keep it in the log."""
+
+
+class Callback(Component):
+    """Something that happens between the epochs or batches of a training."""
+
+    family = "callback"
+
+    @property
+    def every_batch(self) -> bool:
+        """Whether `batch_end` does anything; if not, nobody needs to compute the logs of a batch."""
+        return False
+
+    def problem(self, directions: Mapping[str, Direction | None], scheduled: bool) -> tuple[str, str] | None:
+        """Why it cannot work in a training with such logs, and the mend; `scheduled`: so is the learning rate."""
+        return None
+
+    def begin(self, view: TrainingView) -> State:
+        """Its state at the start of training; not called when a run resumes."""
+        return {}
+
+    def epoch_begin(self, state: State, epoch: int, view: TrainingView) -> None:
+        """Before an epoch, counted from 0."""
+
+    def batch_end(self, state: State, epoch: int, batch: int, logs: Mapping[str, float], view: TrainingView) -> None:
+        """After a batch, counted from 0 in its epoch; `logs` are the epoch's means so far."""
+
+    def epoch_end(self, state: State, epoch: int, logs: dict[str, float], view: TrainingView) -> None:
+        """After an epoch and its validation. What it adds to `logs` the callbacks after it see, as in Keras."""
+
+    def train_end(self, state: State, view: TrainingView) -> None:
+        """After the last epoch, unless training failed or was interrupted."""
