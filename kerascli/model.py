@@ -1,12 +1,12 @@
 """The compiled model: the graph with a loss and metrics for each output, and the targets they want.
 
 Problems: E311 the loss and the outputs do not fit each other's names; E312 a loss that does not fit its target and
-output; E313 a metric that does not.
+output; E313 a metric that does not; E315 a figure of `expect` that no run has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from kerascli import graph as graphs
 from kerascli.component import nearest
 from kerascli.errors import Problem, SpecFailure
 from kerascli.graph import Graph
-from kerascli.layers.structure import Input
 from kerascli.losses.base import Loss
 from kerascli.metrics.base import Metric, columns
 from kerascli.ops.ir import Array
@@ -57,8 +56,9 @@ class Model:
 def compile_model(loaded: Loaded, signature: Signature | None = None) -> Model:
     """Graph, losses and metrics of a spec. All problems of a stage are in one SpecFailure."""
     spec, problems = loaded.spec, list[Problem]()
-    signature = signature or peek(loaded)
-    graph = graphs.build(loaded, signature)
+    outline = graphs.outline(loaded)
+    signature = signature or graphs.peek(loaded, outline)
+    graph = graphs.infer(loaded, outline, signature)
     losses = _losses(loaded, graph, problems)
     if problems:
         raise SpecFailure(problems)
@@ -80,16 +80,11 @@ def compile_model(loaded: Loaded, signature: Signature | None = None) -> Model:
             where = loaded.document.span(place)
             problems.append(Problem("E312", f"the loss does not fit {output.title}: {found[0]}", where, help=found[1]))
     measures = _measures(loaded, graph, targets, problems)
+    model = Model(loaded, signature, graph, losses, encodings, targets, measures)
+    problems += _expectations(model)
     if problems:
         raise SpecFailure(problems)
-    return Model(loaded, signature, graph, losses, encodings, targets, measures)
-
-
-def peek(loaded: Loaded) -> Signature:
-    """What the dataset will give, named as the network names it."""
-    spec = loaded.spec
-    inputs = [layer.name for layer in spec.layers if isinstance(layer, Input) and layer.name]
-    return spec.dataset.peek(loaded.base, inputs, graphs.output_names(loaded))
+    return model
 
 
 def _losses(loaded: Loaded, graph: Graph, problems: list[Problem]) -> dict[str, Loss]:
@@ -148,6 +143,23 @@ def _measures(
         Measure(name, output, metric, weighted)
         for name, (output, metric, weighted) in zip(names, found, strict=True)
     )
+
+
+def _expectations(model: Model) -> Iterator[Problem]:
+    """A figure of `expect` that no run of this spec has."""
+    loaded = model.loaded
+    logged = ["loss", *model.loss_columns.values(), *(measure.column for measure in model.measures)]
+    known = ["seconds", *logged, *(f"{split}_{name}" for split in ("train", "val", "test") for name in logged)]
+    for figure in loaded.spec.expect:
+        if figure not in known:
+            near = nearest(figure, known)
+            yield Problem(
+                "E315",
+                f"`expect` names `{figure}`, and no run of this spec has it",
+                loaded.document.key_span(("expect", figure)),
+                f"did you mean `{near}`?" if near else "",
+                f"there are seconds, {', '.join(logged)}, and these with train_, val_ or test_ before them",
+            )
 
 
 def class_weights(y: Array, weights: Mapping[int, float] | str, classes: int | None) -> Array:
