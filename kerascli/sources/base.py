@@ -267,7 +267,7 @@ class _ArraySource(Source):
             weight = None if part.sample_weight is None else part.sample_weight[cut.rows].astype(np.float32)
             if not self.allow_nan:
                 extra = {} if weight is None else {"sample_weight": weight}
-                require_finite({**arrays, **targets, **extra}, split)
+                require_finite({**arrays, **targets, **extra}, f"the {split} split")
             labels = {
                 name: encode_labels(
                     targets[name],
@@ -339,8 +339,8 @@ def served(values: Array) -> Array:
         return np.ascontiguousarray(values, dtype)
 
 
-def require_finite(arrays: Mapping[str, Array], split: str) -> None:
-    """Raises E404 that names the first NaN or infinity of each array."""
+def require_finite(arrays: Mapping[str, Array], where: str, first: int = 0) -> None:
+    """Raises E404 that names the first NaN or infinity of each array; `first` is the number of the first sample."""
     problems = []
     for name, values in arrays.items():
         if values.dtype.kind != "f":
@@ -352,10 +352,11 @@ def require_finite(arrays: Mapping[str, Array], split: str) -> None:
                 place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
                 at = [start + int(place[0]), *(int(index) for index in place[1:])]
                 value = values[tuple(at)]
+                at[0] += first
                 problems.append(
                     Problem(
                         "E404",
-                        f"`{name}` of the {split} split has {value} at {at}",
+                        f"`{name}` of {where} has {value} at {at}",
                         help="mend the data, or allow it: `dataset: {allow_nan: true}`",
                     )
                 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from kerascli.component import Example
 from kerascli.preprocessing import Array
-from kerascli.sources.base import InputInfo, Part, Source, TargetInfo, _ArraySource, digest_of_files
+from kerascli.sources.base import InputInfo, Part, TargetInfo, _ArraySource, digest_of_files
 
 _MNIST_ROWS = {"train": 60_000, "test": 10_000}
 _CHUNK = 5_000
@@ -105,10 +105,3 @@ class Digits(_ArraySource):
 
 
 _DIGITS = TargetInfo((), "int32", 10, tuple("0123456789"))
-
-
-def bundled() -> dict[str, tuple[type[Source], About]]:
-    """Every bundled set by the name the YAML has for it, and what is to be said of it."""
-    Source.names()
-    sources = [member for member in Source.members.values() if issubclass(member, Source)]
-    return {member.type_name(): (member, member.about) for member in sources if hasattr(member, "about")}

@@ -40,9 +40,11 @@ def read_inputs(
     """
     unseen: Unseen = {}
     for path in paths:
+        first = 0
         for block in _blocks(path, preprocessing, specs, unseen, stdin or sys.stdin):
             if not allow_nan:
-                require_finite(block, path)
+                require_finite(block, f"`{path}`", first)
+            first += len(next(iter(block.values())))
             yield block
     for sentence in describe_unseen(unseen):
         say(sentence)
@@ -75,7 +77,7 @@ def read_split(
             )
         )
     if not allow_nan:
-        require_finite({**split.inputs, **split.targets}, str(path))
+        require_finite({**split.inputs, **split.targets}, f"`{path}`")
     return split, describe_unseen(unseen)
 
 
@@ -98,9 +100,7 @@ def _blocks(
     elif suffix == ".npz":
         with open_archive(Path(path)) as archive:
             arrays = {name: archive.read(own) for name, own in _names(archive.names, specs, path).items()}
-        yield {
-            name: _cast(_with_samples(array, name, specs[name]), name, specs[name]) for name, array in arrays.items()
-        }
+        yield _equally_long(_cast_all(arrays, specs), path)
     else:
         raise Failure(
             Problem(
@@ -203,10 +203,8 @@ def _split_of_archive(path: Path, preprocessing: Preprocessing, specs: Mapping[s
             name: archive.read(own)
             for name, own in _names(archive.names, preprocessing.targets, str(path), "y").items()
         }
-    arrays = {name: _cast(_with_samples(array, name, specs[name]), name, specs[name]) for name, array in inputs.items()}
-    lengths = {len(array) for array in [*arrays.values(), *targets.values()]}
-    if len(lengths) != 1:
-        raise Failure(Problem("E403", f"the arrays of `{path}` differ in length", path))
+    arrays = _cast_all(inputs, specs)
+    _equally_long({**arrays, **targets}, str(path))
     labels = {
         name: encode_labels(targets[name], layout.encoding, layout.classes, layout.class_names, f"target `{name}`")
         for name, layout in preprocessing.targets.items()
@@ -283,6 +281,17 @@ def _cast(values: Array, name: str, info: InputInfo) -> Array:
             )
         )
     return np.ascontiguousarray(values, info.dtype)
+
+
+def _cast_all(arrays: Arrays, specs: Mapping[str, InputInfo]) -> Arrays:
+    return {name: _cast(_with_samples(array, name, specs[name]), name, specs[name]) for name, array in arrays.items()}
+
+
+def _equally_long(arrays: Arrays, path: str) -> Arrays:
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"`{name}` {len(array):,}" for name, array in arrays.items())
+        raise Failure(Problem("E403", f"the arrays of `{path}` differ in length: {lengths}", Path(path)))
+    return arrays
 
 
 def _require_rows(rows: int, path: Path) -> None:

@@ -133,7 +133,7 @@ class _Tabular(Source):
             table = tables[plan.cuts[split].part]
             splits[split] = encode_split(preprocessing, table, chosen[: self.limit], unseen)
             if not self.allow_nan:
-                require_finite({**splits[split].inputs, **splits[split].targets}, split)
+                require_finite({**splits[split].inputs, **splits[split].targets}, f"the {split} split")
         return Dataset(
             splits["train"],
             splits.get("validation"),
