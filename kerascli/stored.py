@@ -14,6 +14,7 @@ from kerascli.exporters import exporter
 from kerascli.exporters.base import ATTACHED, Trained
 from kerascli.graph import Graph
 from kerascli.ops.ir import Array
+from kerascli.preprocessing import Preprocessing
 from kerascli.run import Run
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
 from kerascli.spec import Loaded, read
@@ -44,7 +45,15 @@ class Stored:
     @cached_property
     def graph(self) -> Graph:
         """Built from the signature noted at training, so that the data need not be there any more."""
-        return graph.build(self.loaded, signature(json.loads(self.attachment(SIGNATURE))))
+        return graph.build(self.loaded, self.signature)
+
+    @cached_property
+    def signature(self) -> Signature:
+        return signature(json.loads(self.attachment(SIGNATURE)))
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing.from_json(self.attachment(PREPROCESSING))
 
     def weights(self, which: str = "last") -> dict[str, Array]:
         """`best` or `last`; an exported file has one set, and a run that kept no best one has its last."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from kerascli.callbacks.base import Callback
+from kerascli.callbacks.base import Callback, Direction
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameter, Parameters
 from kerascli.engine.session import Job, Session
 from kerascli.metrics.base import Sums
+from kerascli.graph import Graph
 from kerascli.model import Model, class_weights
 from kerascli.ops.ir import Array
 from kerascli.program.build import evaluation_program, prediction_program, training_program
@@ -29,7 +30,7 @@ class Progress(Protocol):
 
     def epoch_begin(self, epoch: int, epochs: int, steps: int, samples: int) -> None: ...
 
-    def batch_end(self, step: int, samples: int, logs: Logs) -> None: ...
+    def batch_end(self, step: int, averages: Averages) -> None: ...
 
     def epoch_end(self, epoch: int, logs: Logs, seconds: float, best: bool) -> None: ...
 
@@ -135,7 +136,7 @@ class Runner:
         for name, y in split.targets.items():
             own = np.ones(len(split), np.float32) if split.sample_weight is None else split.sample_weight
             if wanted is not None:
-                own = own * class_weights(y, wanted, self.model.signature.targets[name].classes)
+                own = own * class_weights(y, wanted, self.model.classes(name))
             found[name] = np.ascontiguousarray(own, np.float32)
         return found
 
@@ -150,18 +151,24 @@ class Runner:
 
     def predict(self, inputs: Mapping[str, Array], batch: int = 256) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
-        split = Split(dict(inputs), {})
-        count = len(split)
         if not hasattr(self, "_prediction"):
             program = prediction_program(self.model.graph, self.exact)
             self._prediction = self.session.add_program(program, batch)
-        feed = self.feed(split)
-        found: dict[str, list[Array]] = {name: [] for name in self.model.graph.outputs}
+        return self._outputs(self._prediction, inputs, batch)
+
+    def outputs_of(self, graph: Graph, inputs: Mapping[str, Array], batch: int = 256) -> dict[str, Array]:
+        """The outputs of a part of the model, with its weights as they are now."""
+        return self._outputs(self.session.add_program(prediction_program(graph, self.exact), batch), inputs, batch)
+
+    def _outputs(self, job: int, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
+        feed = self.session.add_feed({f"x:{name}": array for name, array in inputs.items()})
+        count = len(next(iter(inputs.values())))
+        found: dict[str, list[Array]] = {}
         for start in range(0, count, batch):
             index = np.arange(start, min(start + batch, count))
-            job = self.session.run(self._prediction, feed, index)
-            for name, array in self.session.outputs(job, len(index)).items():
-                found[name].append(array.copy())
+            done = self.session.run(job, feed, index)
+            for name, array in self.session.outputs(done, len(index)).items():
+                found.setdefault(name, []).append(array.copy())
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
@@ -203,11 +210,16 @@ class Trainer:
         validation: Split | None,
         run_dir: Path,
         progress: Progress,
-        save_model: Any = None,
-        save_weights: Any = None,
+        save_model: Callable[[Path], None],
+        save_weights: Callable[[Path], None],
     ) -> None:
         self.runner, self.spec, self.progress = runner, runner.spec, progress
         self.train, self.run_dir = train, run_dir
+        self.directions: dict[str, Direction | None] = {
+            "loss": "down",
+            **dict.fromkeys(runner.model.loss_columns.values(), "down"),
+            **{m.column: m.metric.direction for m in runner.model.measures},
+        }
         self._save_model, self._save_weights = save_model, save_weights
         training = self.spec.training
         self.batch = min(training.batch_size, len(train))
@@ -289,16 +301,18 @@ class Trainer:
         runner, session = self.runner, self.runner.session
         averages = Averages(runner.model)
         weight = next(iter(self.weights.values()), None)
+        busy = [(callback, state) for callback, state in acting if callback.every_batch]
         for step in range(self.steps):
             index = self.rows(self.iteration)
             rate = self.spec.optimizer.rate(self.iteration, self._rate)
             job = session.run(self.job, self.fed, index, self.iteration, rate)
             self.iteration += 1
             averages.add(session, job, self.train, index, weight)
-            logs = {"loss": averages.total / averages.samples}
-            for callback, state in acting:
-                callback.batch_end(state, step, logs, self)
-            self.progress.batch_end(step + 1, averages.samples, logs)
+            if busy:
+                logs = averages.logs()
+                for callback, state in busy:
+                    callback.batch_end(state, self.epoch, step, logs, self)
+            self.progress.batch_end(step + 1, averages)
             if self.interrupt or self.stop_reason:
                 break
         return averages.logs()

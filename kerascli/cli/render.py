@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len
@@ -13,6 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from kerascli.errors import Problem, Span
+
+if TYPE_CHECKING:
+    from kerascli.explain import Entry
+    from kerascli.summary import Summary
 
 WIDEST = 160
 """Columns of a source line that are shown; a longer one is cut around the place."""
@@ -132,3 +137,68 @@ def bytes_shown(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
         count /= 1024
     raise AssertionError
+
+
+def expectations(found: Iterable[Any]) -> Table:
+    """The bounds of `expect:` against what was found."""
+    rows = [
+        (e.figure, e.bound, "none" if e.found is None else f"{e.found:.4g}", "met" if e.met else "MISSED")
+        for e in found
+    ]
+    return table(("expected", "bound", "found", ""), rows, right=(2,))
+
+
+def summary(found: Summary) -> None:
+    """A model's layers, as Keras shows them, and its totals."""
+    stack = all(row.inputs in ((), (before.name,)) for before, row in zip(found.rows, found.rows[1:], strict=False))
+    columns = ["Layer (type)", "Output Shape", "Param #", *([] if stack else ["Connected to"])]
+    rows = [
+        [
+            f"{row.name} ({row.type})",
+            row.shape,
+            f"{row.parameters:,}",
+            *([] if stack else [", ".join(row.inputs) or "-"]),
+        ]
+        for row in found.rows
+    ]
+    console = out()
+    console.print(table(columns, rows, right=(2,), title=f'Model: "{_safe(found.name)}"'))
+    totals = {
+        " Total params:": f"{found.parameters:,} ({bytes_shown(found.weight_bytes)})",
+        " Trainable params:": f"{found.trainable:,} ({bytes_shown(4 * found.trainable)})",
+        " Non-trainable params:": f"{found.parameters - found.trainable:,} "
+        f"({bytes_shown(4 * (found.parameters - found.trainable))})",
+        " Outputs of all layers:": f"{bytes_shown(found.sample_bytes)} a sample",
+        " Prediction:": f"{found.flops:,} FLOPs a sample",
+    }
+    console.print(pairs(totals))
+
+
+def listing(found: Mapping[str, Sequence[str]]) -> None:
+    """Every family and its members."""
+    console = out()
+    for family, members in found.items():
+        console.print(Text(_PLURALS.get(family, f"{family}s"), "bold"))
+        console.print(Text(textwrap.fill(", ".join(members), 100, initial_indent="  ", subsequent_indent="  ")))
+
+
+_PLURALS = {"loss": "losses"}
+
+
+def entry(found: Entry) -> None:
+    """What a name means."""
+    console = out()
+    console.print(Text.assemble((found.name, "bold"), f"  ({found.family})"))
+    console.print(Text(f"\n{found.about}"))
+    if found.aliases:
+        console.print(Text(f"\nAlso called {', '.join(found.aliases)}."))
+    if found.arguments:
+        console.print(Text("\nArguments", "bold"))
+    for argument in found.arguments:
+        default = f" = {argument.default}" if argument.default else "  (needed)"
+        console.print(Text.assemble("  ", (argument.name, "cyan"), default, (f"  {argument.kind}", "dim")))
+        console.print(Text(textwrap.indent(argument.about, "      ")))
+    if found.example:
+        console.print(Text("\nExample", "bold"))
+        console.print(Text(textwrap.indent(found.example, "  ")))
+    console.print()

@@ -1,0 +1,98 @@
+"""A program as data and as text: operations by stage, where their results lie, bytes and FLOPs."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from kerascli.ops.ir import Op, Scope, Value
+from kerascli.program.plan import Plan, Slot, Step, is_contraction, itemsize
+from kerascli.program.program import Program
+
+Facts = dict[str, Any]
+
+
+def describe(program: Program, plan: Plan) -> Facts:
+    """The whole plan: numbers for one block of samples in block stages, for the step in step stages."""
+    stages = []
+    for number, steps in enumerate(plan.stages):
+        if steps:
+            stages.append({"kind": "block" if number % 2 else "step", "ops": [_step(s, plan) for s in steps]})
+    blocks = -(-plan.batch // plan.block)
+    flops = sum(
+        s.value.op.flops(s.value, plan.block if s.stage % 2 else plan.batch) * (blocks if s.stage % 2 else 1)
+        for s in plan.steps()
+    )
+    wide = {s.root() for s in plan.slots() if s.root().wide}
+    return {
+        "batch": plan.batch,
+        "block": plan.block,
+        "lanes": plan.lanes,
+        "stages": stages,
+        "flops_per_step": flops,
+        "arena_bytes_per_lane": plan.arena_bytes,
+        "whole_batch_bytes": sum(plan.batch * s.value.size * itemsize(s.value.dtype, plan.dtype) for s in wide),
+        "gradients": {path: _name(value) for path, value in program.gradients.items()},
+    }
+
+
+def lines(facts: Facts) -> str:
+    """The plan as text, an operation a line."""
+    text = [
+        f"batch {facts['batch']}, in blocks of {facts['block']} on {facts['lanes']} lanes; "
+        f"{facts['flops_per_step'] / 1e6:,.1f} MFLOP a step; "
+        f"{_bytes(facts['arena_bytes_per_lane'])} a lane, {_bytes(facts['whole_batch_bytes'])} kept for the whole batch"
+    ]
+    for number, stage in enumerate(facts["stages"]):
+        when = "for each block" if stage["kind"] == "block" else "once a step"
+        text.append(f"\nstage {number}, {when}")
+        for op in stage["ops"]:
+            text.append(
+                f"  {op['value']:>6} = {op['op']}({', '.join(op['inputs'])})".ljust(64)
+                + f" {'×'.join(map(str, op['shape'])) or 'number':>20} {op['dtype']:>8}  {op['place']:<16}"
+                + f" {_bytes(op['bytes']):>10} {op['flops'] / 1e3:>12,.1f} kFLOP"
+            )
+    return "\n".join(text)
+
+
+def _step(step: Step, plan: Plan) -> Facts:
+    value, rows = step.value, plan.block if step.stage % 2 else plan.batch
+    return {
+        "value": _name(value),
+        "op": _op(value.op),
+        "inputs": [_source(slot) for slot in step.inputs],
+        "shape": list(value.whole(plan.block)),
+        "dtype": plan.dtype if value.dtype == "float" else value.dtype,
+        "place": _place(step.out, plan, is_contraction(value)),
+        "bytes": prod(value.whole(plan.block)) * itemsize(value.dtype, plan.dtype),
+        "flops": value.op.flops(value, rows),
+    }
+
+
+def _op(op: Op) -> str:
+    """The op's name with the fields that say what it does."""
+    fields = {k: v for k, v in vars(op).items() if not isinstance(v, (bytes, bool))}
+    return type(op).__name__ + (f"[{', '.join(str(v) for v in fields.values())}]" if fields else "")
+
+
+def _source(slot: Slot) -> str:
+    op = slot.value.op
+    name = getattr(op, "path", None) or (getattr(op, "name", None) if not slot.value.inputs else None)
+    return str(name) if name else _name(slot.value)
+
+
+def _name(value: Value) -> str:
+    return f"%{value.number}"
+
+
+def _place(slot: Slot, plan: Plan, contracts: bool) -> str:
+    root = slot.root()
+    if root.value.scope != Scope.BLOCK:
+        return "sum of lanes" if contracts else "step"
+    if root.wide:
+        return "whole batch"
+    return ("in place " if root is not slot else "arena ") + f"@{plan.offsets.get(root, 0)}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1024:,.1f} KB" if count < 1 << 20 else f"{count / (1 << 20):,.1f} MB"
