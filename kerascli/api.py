@@ -7,11 +7,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kerascli import curves, files, keras_config, keras_files
 from kerascli.adaptation import adapt
@@ -26,6 +28,7 @@ from kerascli.program.plan import Plan, make_plan
 from kerascli.program.program import Program
 from kerascli.run import History, Run, find, git_commit
 from kerascli.sources.base import Dataset, Split
+from kerascli.sources.raw import read_inputs, read_split
 from kerascli.spec import load, resolved
 from kerascli.stored import Stored, export, signature_facts
 from kerascli.trainer import Averages, Interrupted, Logs, Progress, Runner, Trainer
@@ -280,8 +283,6 @@ def evaluate(
 
 def data_split(stored: Stored, model: Model, path: Path) -> Split:
     """Another dataset for a stored model: a spec's, or a file of the kind it was trained on."""
-    from kerascli.sources.raw import read_split
-
     if path.suffix in (".yaml", ".yml"):
         other = load(path)
         dataset = other.spec.dataset.load(
@@ -301,14 +302,19 @@ def _split(data: Dataset, name: str | None) -> tuple[str, Split]:
 
 
 def predict(
-    stored: Stored, inputs: Sequence[Mapping[str, Array]], which: str = "last", threads: int | None = None
-) -> dict[str, Array]:
-    """Outputs for blocks of samples, all in order."""
-    import numpy as np
-
+    stored: Stored,
+    inputs: Sequence[str],
+    which: str = "last",
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Model, dict[str, Array]]:
+    """The outputs of raw files (`-` is standard input) for all samples in order, and the model they come from."""
     runner = opened(stored, which, threads)
+    signature = runner.model.signature
+    allow = runner.model.spec.dataset.allow_nan
     with runner.session:
-        blocks = [runner.predict(block) for block in inputs]
-    return {name: np.concatenate([b[name] for b in blocks]) for name in runner.model.graph.outputs}
-
-
+        blocks = [
+            runner.predict(block)
+            for block in read_inputs(inputs, stored.preprocessing, signature.inputs, allow_nan=allow, say=say)
+        ]
+    return runner.model, {name: np.concatenate([b[name] for b in blocks]) for name in runner.model.graph.outputs}

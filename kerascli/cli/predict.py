@@ -1,0 +1,56 @@
+"""Predict raw samples with a trained run: class names and probabilities, or raw outputs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kerascli.cli import options
+
+
+@click.command()
+@click.argument("run")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; by default standard output.")
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl", "npy", "npz"]), help="By default as FILE ends, else csv."
+)
+@click.option("--top-k", type=click.IntRange(1), help="Only the K likeliest classes.")
+@options.weights
+@options.runs_dir
+@options.threads
+def command(
+    run: str,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    form: str | None,
+    top_k: int | None,
+    weights: str,
+    runs_dir: Path,
+    threads: int | None,
+) -> None:
+    """Predict INPUT with RUN, in the samples' order.
+
+    INPUT is a .npy, .npz or .csv file, or `-` for a table on standard input. CSV and JSON lines hold class names and
+    probabilities; npy and npz the raw outputs.
+
+    Example: kerascli predict latest penguins_new.csv -o predictions.csv
+    """
+    from kerascli import api, files, predictions
+    from kerascli.run import find
+    from kerascli.stored import Stored
+
+    form = predictions.form_of(output, form)
+    stored = Stored(find(run, runs_dir))
+    model, found = api.predict(stored, inputs, weights, threads, lambda text: click.echo(text, err=True))
+    if form in ("csv", "jsonl"):
+        data = predictions.as_text(model, found, form, top_k).encode()
+    else:
+        data = predictions.as_arrays(found, form)
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        files.write_bytes(output, data)
+        click.echo(output)
