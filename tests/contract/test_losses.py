@@ -1,0 +1,187 @@
+"""What every loss must satisfy, enumerated from the registry, and what it says of targets that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kerascli.component import Example
+from kerascli.losses.base import Loss
+from kerascli.losses.probabilistic import BinaryCrossentropy, SparseCategoricalCrossentropy, _Crossentropy
+from kerascli.ops.activation import sigmoid
+from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value
+from kerascli.ops.shape import time_major
+from kerascli.ops.softmax import softmax
+from kerascli.program.interpret import evaluate
+from tests.gradients import check
+
+CASES = [
+    pytest.param(member.model_validate(example.config), example, id=f"{name}-{k}")
+    for name, member in sorted(Loss.names().items())
+    if name == member.__name__
+    for k, example in enumerate(member.examples)
+]
+ROWS = 5
+
+
+def data(loss: Loss, example: Example) -> tuple[Array, Array]:
+    rng = np.random.default_rng(8)
+    pred, true = example.inputs
+    y_pred = rng.standard_normal((ROWS, *pred))
+    if isinstance(loss, SparseCategoricalCrossentropy):
+        return rng.integers(0, (0, *pred)[loss.axis], (ROWS, *true)), y_pred
+    return rng.random((ROWS, *true)), y_pred
+
+
+def axis_in_sample(loss: Loss) -> int:
+    axis = getattr(loss, "axis", -1)
+    return axis - 1 if axis > 0 else axis
+
+
+def probabilities(loss: Loss, x: Value) -> Value:
+    return sigmoid(x) if isinstance(loss, BinaryCrossentropy) else softmax(x, axis_in_sample(loss))
+
+
+@pytest.mark.parametrize("loss, example", CASES)
+class TestEveryLoss:
+    def test_gradient_agrees_with_differences(self, loss: Loss, example: Example) -> None:
+        y_true, y_pred = data(loss, example)
+        if isinstance(loss, _Crossentropy) and not loss.from_logits:
+            y_pred = 1 / (1.5 + np.exp(y_pred))
+        check(lambda x, y: loss.values(y, x), {"x": y_pred, "y": y_true}, constants=["y"])
+
+    def test_gradient_through_softmax_or_sigmoid_agrees_with_differences(self, loss: Loss, example: Example) -> None:
+        y_true, x = data(loss, example)
+        squash = isinstance(loss, _Crossentropy) and not loss.from_logits
+        check(
+            lambda x, y: loss.values(y, probabilities(loss, x) if squash else x),
+            {"x": x, "y": y_true},
+            constants=["y"],
+        )
+
+    def test_a_loss_of_logits_is_that_of_their_probabilities(self, loss: Loss, example: Example) -> None:
+        if not isinstance(loss, _Crossentropy):
+            pytest.skip("knows no logits")
+        y_true, x = data(loss, example)
+        found = []
+        for from_logits in (True, False):
+            trace = Trace()
+            kind = "float" if y_true.dtype.kind == "f" else y_true.dtype.name
+            y = trace.add(Input("y", Type(y_true.shape[1:], kind)), scope=Scope.BLOCK)
+            logits = trace.add(Input("x", Type(x.shape[1:])), scope=Scope.BLOCK)
+            same = loss.model_copy(update={"from_logits": from_logits})
+            values = same.values(y, logits if from_logits else probabilities(loss, logits))
+            found += evaluate([values], {"y": y_true, "x": x}, ROWS)
+        np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+
+    def test_the_order_of_axes_in_memory_does_not_matter(self, loss: Loss, example: Example) -> None:
+        y_true, x = data(loss, example)
+        if x.ndim < 3:
+            pytest.skip("has no time axis")
+        squash = isinstance(loss, _Crossentropy) and not loss.from_logits
+        check(
+            lambda x, y: loss.values(y, probabilities(loss, time_major(x)) if squash else time_major(x)),
+            {"x": x, "y": y_true},
+            constants=["y"],
+        )
+
+    def test_values_have_the_shape_of_the_rows_and_the_example_fits(self, loss: Loss, example: Example) -> None:
+        pred, true = example.inputs
+        y_true, _ = data(loss, example)
+        trace = Trace()
+        kind = "float" if y_true.dtype.kind == "f" else y_true.dtype.name
+        y = trace.add(Input("y", Type(true, kind)), scope=Scope.BLOCK)
+        x = trace.add(Input("x", Type(pred)), scope=Scope.BLOCK)
+        rows = list(pred)
+        del rows[axis_in_sample(loss)]
+        assert loss.values(y, x).shape == tuple(rows)
+        assert loss.problem(true, kind, None, pred, None) is None
+
+    def test_dump_and_parse_are_inverse(self, loss: Loss, example: Example) -> None:
+        assert Loss.parse(loss.dump()) == loss
+
+
+def test_a_word_for_several_losses_survives_a_dump() -> None:
+    loss = Loss.parse("ce")
+    assert Loss.parse(loss.dump()).resolve((3,), ()) == Loss.parse("sparse_categorical_crossentropy")
+
+
+SPARSE, CATEGORICAL, BINARY = "sparse_categorical_crossentropy", "categorical_crossentropy", "bce"
+
+
+@pytest.mark.parametrize(
+    "config, target, dtype, classes, output, activation, said, mend",
+    [
+        (CATEGORICAL, (), "int32", 10, (10,), "softmax", "wants one-hot targets", "sparse_categorical_crossentropy"),
+        (CATEGORICAL, (10,), "float", 10, (9,), "softmax", "10 classes and 9 outputs", "10 units"),
+        (CATEGORICAL, (2,), "float", 2, (1,), "sigmoid", "there is one", "BinaryCrossentropy"),
+        (CATEGORICAL, (10,), "float", 10, (10,), "linear", "wants probabilities", "from_logits: true"),
+        (SPARSE, (10,), "float", 10, (10,), "softmax", "wants class numbers", "categorical_crossentropy"),
+        (SPARSE, (), "int32", 10, (9,), "softmax", "10 classes and 9 outputs", "10 units"),
+        (SPARSE, (), "int32", 10, (1,), "softmax", "there is one", "10 units"),
+        (SPARSE, (), "int32", 10, (7, 7, 10), "softmax", "for each of the outputs (7, 7)", "Flatten"),
+        (SPARSE, (), "int32", 10, (10,), "linear", "wants probabilities", "activation: softmax"),
+        (BINARY, (), "int32", 10, (1,), "sigmoid", "cannot tell 10 classes apart", "softmax"),
+        (BINARY, (), "int32", 10, (10,), "sigmoid", "wants targets of the output's shape (10,)", "one_hot"),
+        (BINARY, (), "int32", 10, (9,), "sigmoid", "10 classes and 9 outputs", "10 units"),
+        (BINARY, (), "int32", 2, (1,), "linear", "wants probabilities", "activation: sigmoid"),
+        ("mse", (3,), "float", None, (2,), "linear", "they have shape (3,)", "3 units"),
+        ("mae", (), "int32", 10, (10,), "linear", "they have shape ()", "one_hot"),
+        ("ce", (), "int32", 10, (9,), "softmax", "10 classes and 9 outputs", "10 units"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_its_mend(
+    config: Any,
+    target: tuple[int, ...],
+    dtype: str,
+    classes: int | None,
+    output: tuple[int, ...],
+    activation: str,
+    said: str,
+    mend: str,
+) -> None:
+    problem = Loss.parse(config).problem(target, dtype, classes, output, activation)
+    assert problem is not None
+    assert said in problem[0] and mend in problem[1]
+
+
+@pytest.mark.parametrize(
+    "config, target, classes, output, activation",
+    [
+        (SPARSE, (), 10, (10,), "softmax"),
+        (SPARSE, (1,), 10, (11,), "softmax"),
+        ({"type": SPARSE, "from_logits": True}, (), 10, (10,), "linear"),
+        (SPARSE, (28, 28), 3, (28, 28, 3), None),
+        (CATEGORICAL, (10,), 10, (10,), "softmax"),
+        (CATEGORICAL, (2,), 2, (2,), "sigmoid"),
+        (BINARY, (), 2, (1,), "sigmoid"),
+        (BINARY, (10,), 10, (10,), "sigmoid"),
+        (BINARY, (5,), None, (5,), "sigmoid"),
+        ("mse", (), None, (1,), "linear"),
+        ("mse", (10,), 10, (10,), "softmax"),
+        ("crossentropy", (), 2, (1,), "sigmoid"),
+    ],
+)
+def test_what_fits_is_let_through(
+    config: Any, target: tuple[int, ...], classes: int | None, output: tuple[int, ...], activation: str | None
+) -> None:
+    assert Loss.parse(config).problem(target, "float", classes, output, activation) is None
+
+
+@pytest.mark.parametrize(
+    "config, output, classes, encoding",
+    [
+        (SPARSE, (10,), 10, "integer"),
+        (CATEGORICAL, (10,), 10, "one_hot"),
+        (BINARY, (10,), 10, "one_hot"),
+        (BINARY, (1,), 2, "none"),
+        ("mse", (1,), None, "none"),
+        ("ce", (10,), 10, "integer"),
+    ],
+)
+def test_targets_are_encoded_as_the_loss_needs(
+    config: str, output: tuple[int, ...], classes: Any, encoding: str
+) -> None:
+    assert Loss.parse(config).encoding(output, classes) == encoding
