@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerascli.errors import Failure, Problem
-from kerascli.model import compile_model
-from kerascli.spec import load
+from kerascli.graph import Graph, infer, outline, peek
+from kerascli.objective import Objective, objective
+from kerascli.sources.base import Signature
+from kerascli.spec import Loaded, load
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A spec that can be trained."""
+
+    loaded: Loaded
+    signature: Signature
+    graph: Graph
+    objective: Objective
 
 
 @dataclass(frozen=True)
@@ -21,11 +33,20 @@ class Verdict:
     words: str = ""
 
 
+def check(path: Path | str, overrides: Sequence[str] = ()) -> Checked:
+    """Every stage before training; the first that finds problems raises them all."""
+    loaded = load(path, overrides)
+    drafts = outline(loaded)
+    signature = peek(loaded, drafts)
+    graph = infer(loaded, drafts, signature)
+    return Checked(loaded, signature, graph, objective(loaded, graph, signature))
+
+
 def validate(path: Path, overrides: Sequence[str] = ()) -> Verdict:
-    """Every stage before training; the first that finds problems gives them all."""
+    """The same, with problems as data."""
     try:
-        model = compile_model(load(path, overrides))
+        found = check(path, overrides)
     except Failure as failure:
         return Verdict(path, tuple(failure.problems), failure.exit_code)
-    layers, weights = len(model.graph.nodes), model.graph.count()
-    return Verdict(path, (), 0, f"{layers} layers, {weights:,} parameters")
+    layers, weights = len(found.graph.nodes), found.graph.count()
+    return Verdict(path, found.objective.warnings, 0, f"{layers} layers, {weights:,} parameters")

@@ -164,6 +164,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+def families() -> dict[str, type[Component]]:
+    """The base class of every family, imported."""
+    for family in MODULES:
+        load_family(family)
+    known = {base.family: base for base in Component.__subclasses__()}
+    return {family: known[family] for family in MODULES}
+
+
 @functools.cache
 def load_family(family: str) -> None:
     """Import the family's folder, every module of it, so that its members are registered."""

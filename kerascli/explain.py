@@ -1,0 +1,152 @@
+"""What every name of a spec means: components with their arguments, sections of the document, error codes."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from kerascli.codes import CODES
+from kerascli.component import Component, families, nearest, plain
+from kerascli.errors import Problem, SpecFailure
+from kerascli.spec import Spec
+from kerascli.yamltext import inline
+
+WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a component."""
+
+    name: str
+    kind: str
+    default: str
+    """As YAML; empty where it must be given."""
+    about: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known under one name."""
+
+    name: str
+    family: str
+    """`layer`, `loss`, …; `section` of the spec; `error`."""
+    about: str
+    arguments: tuple[Argument, ...] = ()
+    aliases: tuple[str, ...] = ()
+    example: str = ""
+
+
+def listing() -> dict[str, list[str]]:
+    """Every family with its members: the names that a spec says."""
+    found = {}
+    for name, family in families().items():
+        family.names()
+        found[name] = sorted({_type_name(member) for member in family.members.values()})
+    return found
+
+
+def explain(name: str) -> list[Entry]:
+    """All that a name may mean; a loss and a metric often share one. An unknown name is a SpecFailure."""
+    if name.upper() in CODES:
+        return [Entry(name.upper(), "error", CODES[name.upper()])]
+    found = [_component(member) for family in families().values() if (member := family.find(name))]
+    found += [_section(name, model) for model in _sections().get(name, [])]
+    if name in listing() and not found:
+        members = ", ".join(listing()[name])
+        found.append(Entry(name, "family", f"{_docs(families()[name])}\n\nThere are {members}."))
+    if not found:
+        known = [word for family in families().values() for word in family.names()] + [*_sections(), *CODES]
+        near = nearest(name, known)
+        help = f"did you mean `{near}`?" if near else "`kerascli explain` lists all names"
+        raise SpecFailure(Problem("E208", f"nothing is called `{name}`", help=help))
+    return found
+
+
+def _sections() -> dict[str, list[type[BaseModel]]]:
+    """Parts of the document that are no components: the spec itself, and `training`."""
+    sections = {
+        name: [field.annotation]
+        for name, field in Spec.model_fields.items()
+        if isinstance(field.annotation, type)
+        and issubclass(field.annotation, BaseModel)
+        and not issubclass(field.annotation, Component)
+    }
+    return {"spec": [Spec], **sections}
+
+
+def _section(name: str, model: type[BaseModel]) -> Entry:
+    return Entry(name, "section of the spec", _docs(model), _arguments(model))
+
+
+def _component(member: type[Component]) -> Entry:
+    words = [word for word, other in member.names().items() if other is member]
+    name = _type_name(member)
+    config = dict(member.examples[0].config) if member.examples else {}
+    example = inline({"type": name, **plain(config)})
+    aliases = tuple(word for word in dict.fromkeys((*words, *member.aliases)) if word != name)
+    return Entry(name, member.family, _docs(member), _arguments(member), aliases, example)
+
+
+def _type_name(member: type[Component]) -> str:
+    """What a spec calls it: what the family itself writes, or else the class name."""
+    own = getattr(member, "type_name", None)
+    return str(own()) if own else member.__name__
+
+
+def _docs(model: type[BaseModel]) -> str:
+    return inspect.cleandoc(model.__doc__ or "")
+
+
+def _arguments(model: type[BaseModel]) -> tuple[Argument, ...]:
+    """A component's own first, then those that its family shares."""
+    base = next((b for b in model.__mro__ if Component in b.__bases__), BaseModel)
+    shared = base.model_fields if issubclass(base, BaseModel) else {}
+    fields = sorted(model.model_fields.items(), key=lambda item: item[0] in shared)
+    return tuple(Argument(name, kind(f.annotation), _default(f), f.description or "") for name, f in fields)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return ""
+    value = field.get_default(call_default_factory=True) if not field.default_factory_takes_validated_data else None
+    if value is PydanticUndefined:
+        return ""
+    if isinstance(value, Component):
+        return _type_name(type(value))
+    return inline(plain(value))
+
+
+def kind(annotation: Any) -> str:
+    """A type in the words of YAML."""
+    if annotation in WORDS:
+        return WORDS[annotation]
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return kind(parts[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(kind(part) for part in parts))
+    if origin is Literal:
+        return " or ".join(f"`{part}`" for part in parts)
+    if origin is tuple:
+        many = len(set(parts) - {Ellipsis}) == 1
+        words = kind(parts[0]) if many else " and ".join(kind(part) for part in parts)
+        return f"list of {len(parts)} × {words}" if many and Ellipsis not in parts else f"list of {words}"
+    if origin in (list, set, frozenset):
+        return f"list of {kind(parts[0])}" if parts else "list"
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return f"mapping of {kind(parts[0])} to {kind(parts[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Component):
+        return annotation.family
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
+    return "any"

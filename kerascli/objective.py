@@ -1,0 +1,231 @@
+"""What training makes small and what it shows: each output with its target, loss and metrics, and whether they fit.
+
+Errors: E310 a loss, weight or metric for no output, E311 an output without a target, E312 a loss that does not fit its
+output and target, E313 a metric that does not, E315 a figure of `expect` that no run has. What Keras would do, but to
+no avail, is a warning: E320 raw scores where probabilities are wanted, E321 probabilities where raw scores are wanted,
+E322 a softmax over one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kerascli.component import nearest, snake_case
+from kerascli.errors import Problem, Span, SpecFailure
+from kerascli.graph import Graph, Node, shown
+from kerascli.losses.base import Loss
+from kerascli.metrics.base import Metric, columns
+from kerascli.ops.ir import Shape, ShapeError
+from kerascli.sources.base import Signature, TargetInfo
+from kerascli.spec import Loaded
+from kerascli.yamltext import Place
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric of an output under its log name."""
+
+    column: str
+    metric: Metric
+    weighted: bool
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked of one output."""
+
+    output: str
+    loss: Loss
+    weight: float
+    """Of this loss in the sum."""
+    encoding: str
+    """How the dataset serves the target: `integer`, `one_hot` or `none`."""
+    target: Shape
+    """Shape of one sample of the target, so served."""
+    classes: int | None
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """All goals, in the order of the outputs, and what is doubtful about them."""
+
+    goals: tuple[Goal, ...]
+    warnings: tuple[Problem, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the logged figures: the loss, each output's own where there are several, the metrics."""
+        several = [f"{goal.output}_loss" for goal in self.goals] if len(self.goals) > 1 else []
+        return ["loss", *several, *(figure.column for goal in self.goals for figure in goal.figures)]
+
+
+def objective(loaded: Loaded, graph: Graph, signature: Signature) -> Objective:
+    """Match outputs, targets, losses and metrics; what does not fit is one SpecFailure."""
+    return _Matcher(loaded, graph, signature).match()
+
+
+class _Matcher:
+    def __init__(self, loaded: Loaded, graph: Graph, signature: Signature) -> None:
+        self.loaded, self.graph, self.signature = loaded, graph, signature
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def match(self) -> Objective:
+        spec, outputs = self.loaded.spec, self.graph.outputs
+        losses = self.by_output(spec.loss, "loss", spec.loss)
+        weights = self.by_output(spec.loss_weights or {}, "loss_weights", 1.0)
+        for name in outputs:
+            if name not in losses:
+                where = self.loaded.document.key_span(("loss",))
+                self.note("E310", f"`loss` has none for the output `{name}`", where, help=f"add `{name}: …`")
+        found = [self.goal(name, losses[name], weights.get(name, 1.0)) for name in outputs if name in losses]
+        goals = self.figures([goal for goal in found if goal])
+        self.expectations(goals)
+        if self.problems:
+            raise SpecFailure(self.problems)
+        return Objective(tuple(goals), tuple(self.warnings))
+
+    def by_output(self, given: Any, key: str, default: Any) -> dict[str, Any]:
+        """A value for each output; keys that are no output's name are problems."""
+        if not isinstance(given, Mapping):
+            return dict.fromkeys(self.graph.outputs, given)
+        for name in given:
+            if name not in self.graph.outputs:
+                near = nearest(name, self.graph.outputs)
+                where = self.loaded.document.key_span((key, name))
+                listed = f"the outputs are {', '.join(f'`{n}`' for n in self.graph.outputs)}"
+                label = f"did you mean `{near}`?" if near else ""
+                self.note("E310", f"`{key}` names `{name}`, and no output is called so", where, label, listed)
+        return {name: given[name] for name in self.graph.outputs if name in given}
+
+    def goal(self, output: str, loss: Loss, weight: float) -> Goal | None:
+        node = self.graph.node(output)
+        info = self.signature.targets.get(output) or next(iter(self.signature.targets.values()), None)
+        if info is None:
+            self.note("E311", f"the dataset has no target for the output `{output}`", self.span(("dataset",)))
+            return None
+        asked = self.loaded.spec.dataset.target_encoding
+        encoding = asked if asked != "auto" else wanted_encoding(loss, node.shape, info)
+        target = info.shape_as(encoding)
+        loss = loss.resolve(node.shape, target)
+        where = self.span(self.loss_place(output))
+        try:
+            fault = loss.problem(target, info.dtype, info.classes, node.shape, None)
+        except ShapeError as error:
+            fault = str(error), error.help
+        if fault:
+            label = f"the targets are {shown(target)}, the output `{output}` is {shown(node.shape)}"
+            self.note("E312", fault[0], where, label, fault[1])
+        else:
+            self.doubts(node, loss, where)
+        return Goal(output, loss, weight, encoding, target, info.classes, ())
+
+    def doubts(self, node: Node, loss: Loss, where: Span) -> None:
+        """What Keras would do without a word, and nobody wants."""
+        raw = getattr(loss, "from_logits", None)
+        last, name = activation(self.graph, node), loss.label
+        if raw is None:
+            return
+        if last == "softmax" and node.shape[-1:] == (1,):
+            help = "use sigmoid with binary_crossentropy, or a unit for each class"
+            message = f"softmax over the one number of `{node.name}` is always 1"
+            self.warn("E322", message, self.span(node.path), help)
+        elif raw and last in ("softmax", "sigmoid"):
+            help = f"drop `from_logits: true`, or the activation of `{node.name}`"
+            self.warn("E321", f"{name} expects raw scores, and `{node.name}` ends in {last}", where, help)
+        elif not raw and last == "linear":
+            wanted = "sigmoid" if loss.targets == "like_output" else "softmax"
+            help = f"add `activation: {wanted}` to `{node.name}`, or `from_logits: true` to the loss"
+            self.warn("E320", f"{name} expects probabilities, and `{node.name}` gives raw scores", where, help)
+
+    def figures(self, goals: list[Goal]) -> list[Goal]:
+        """The goals with their metrics, chosen by shape and named as Keras logs them."""
+        spec = self.loaded.spec
+        found: list[tuple[Goal, Metric, bool]] = []
+        for key, given, weighted in (
+            ("metrics", spec.metrics, False),
+            ("weighted_metrics", spec.weighted_metrics, True),
+        ):
+            named = self.metrics_by_output(key, given)
+            for goal in goals:
+                for index, metric in enumerate(named.get(goal.output, ())):
+                    chosen = self.metric(goal, metric, (key, goal.output, index))
+                    found.append((goal, chosen, weighted))
+        several = len(self.graph.outputs) > 1
+        names = columns((goal.output if several else None, metric, weighted) for goal, metric, weighted in found)
+        made = [(goal, Figure(name, m, w)) for name, (goal, m, w) in zip(names, found, strict=True)]
+        return [
+            Goal(g.output, g.loss, g.weight, g.encoding, g.target, g.classes, tuple(f for o, f in made if o is g))
+            for g in goals
+        ]
+
+    def metrics_by_output(self, key: str, given: list[Metric] | dict[str, list[Metric]]) -> dict[str, Sequence[Metric]]:
+        outputs = self.graph.outputs
+        if isinstance(given, Mapping):
+            return self.by_output(given, key, ())
+        if len(outputs) == 1 or not given:
+            return dict.fromkeys(outputs, given)
+        if len(given) == len(outputs):
+            return {name: [metric] for name, metric in zip(outputs, given, strict=True)}
+        where = self.loaded.document.key_span((key,))
+        help = f"write `{key}: {{{outputs[0]}: [...], {outputs[1]}: [...]}}`"
+        self.note("E310", f"`{key}` must say which output each is of, for there are {len(outputs)}", where, help=help)
+        return {}
+
+    def metric(self, goal: Goal, metric: Metric, place: Place) -> Metric:
+        shape = self.graph.node(goal.output).shape
+        chosen = metric.resolve(shape, goal.target)
+        if fault := chosen.problem(goal.target, shape):
+            trail = self.loaded.document.trail((place[0], place[2])) or self.loaded.document.trail(place)
+            where = self.span(tuple(step for step, _ in trail))
+            self.note("E313", fault[0], where, help=fault[1])
+        return chosen
+
+    def expectations(self, goals: list[Goal]) -> None:
+        """Every figure of `expect` must be one that a finished run has."""
+        own = Objective(tuple(goals), ()).columns
+        known = ["seconds", *own, *(f"{split}_{name}" for split in ("train", "val", "test") for name in own)]
+        for figure in self.loaded.spec.expect:
+            if figure not in known and not self.problems:
+                where = self.loaded.document.key_span(("expect", figure))
+                near = nearest(figure, known)
+                label = f"did you mean `{near}`?" if near else ""
+                help = f"there are seconds, {', '.join(own)}, and each with train_, val_ or test_ before it"
+                self.note("E315", f"`expect` names `{figure}`, and no run of this spec has it", where, label, help)
+
+    def loss_place(self, output: str) -> Place:
+        return ("loss", output) if isinstance(self.loaded.spec.loss, Mapping) else ("loss",)
+
+    def span(self, place: Place) -> Span:
+        node = self.loaded.document.node(place)
+        return node.parts["type"].span if "type" in node.parts else node.span
+
+    def note(self, code: str, message: str, where: Span, label: str = "", help: str = "") -> bool:
+        self.problems.append(Problem(code, message, where, label, help))
+        return False
+
+    def warn(self, code: str, message: str, where: Span, help: str) -> None:
+        self.warnings.append(Problem(code, message, where, help=help, warning=True))
+
+
+def wanted_encoding(loss: Loss, output: Shape, info: TargetInfo) -> str:
+    """What `target_encoding: auto` means; vectors in the output's shape are left as they are."""
+    encoding = loss.encoding(output, info.classes)
+    return "none" if encoding == "one_hot" and info.shape == output else encoding
+
+
+def activation(graph: Graph, node: Node) -> str:
+    """The function that a node's values come out of: `linear` where that is certain, else its name, else nothing."""
+    layer = node.layer
+    name = type(layer).__name__
+    if name in ("Reshape", "Flatten", "Permute") and node.inputs:
+        return activation(graph, graph.node(node.inputs[0]))
+    if name == "Softmax":
+        return "softmax"
+    if not hasattr(layer, "activation"):
+        return ""
+    own = layer.activation
+    return "linear" if own is None else snake_case(type(own).__name__)
