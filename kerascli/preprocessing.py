@@ -65,7 +65,9 @@ def no_value(name: str) -> Failure:
     )
 
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+_STRICT = ConfigDict(
+    frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
+)
 
 
 class FeatureOptions(BaseModel):

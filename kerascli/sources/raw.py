@@ -39,6 +39,7 @@ def read_inputs(
     had arrays, rows of numbers. `say` is told of values that training never showed.
     """
     unseen: Unseen = {}
+    specs = _under_trained_names(specs, preprocessing)
     for path in paths:
         first = 0
         for block in _blocks(path, preprocessing, specs, unseen, stdin or sys.stdin):
@@ -55,6 +56,7 @@ def read_split(
 ) -> tuple[Split, list[str]]:
     """Samples with their targets from a file, and what is to be said of them: a table like the one trained on, or an
     .npz with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets)."""
+    specs = _under_trained_names(specs, preprocessing)
     if path.suffix.lower() in _TABLES and preprocessing.features:
         kinds = preprocessing.kinds | {
             column: layout.kind for layout in preprocessing.targets.values() for column in layout.columns
@@ -229,6 +231,13 @@ def _names(have: Sequence[str], wanted: Mapping[str, object], path: str, stem: s
             help=f"it has {', '.join(f'`{name}`' for name in have) or 'nothing'}",
         )
     )
+
+
+def _under_trained_names(specs: Mapping[str, InputInfo], preprocessing: Preprocessing) -> Mapping[str, InputInfo]:
+    """A single input goes by the name that it had in training, whatever the caller calls it."""
+    if len(specs) == 1 and len(preprocessing.inputs) == 1:
+        return {next(iter(preprocessing.inputs)): next(iter(specs.values()))}
+    return specs
 
 
 def _single(specs: Mapping[str, InputInfo], path: str) -> tuple[str, InputInfo]:

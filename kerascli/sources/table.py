@@ -206,7 +206,6 @@ class ColumnSurvey:
     """What one pass over the rows tells of a column."""
 
     most_texts: int
-    missing: int = 0
     numeric: bool = True
     whole: bool = True
     """Whether every number is an integer."""
@@ -223,17 +222,12 @@ class ColumnSurvey:
         if not self.numeric and self.comma_decimals:
             self.comma_decimals = all(_is_number(c, ",") for c in cells if c.lower() not in MISSING)
         if self.texts is None:
-            self.missing += sum(c.lower() in MISSING for c in cells)
             return
         for place, cell in enumerate(cells):
-            if cell in self.texts:
-                continue
-            if cell.lower() in MISSING:
-                self.missing += 1
+            if cell in self.texts or cell.lower() in MISSING:
                 continue
             if len(self.texts) == self.most_texts:
                 self.texts = None
-                self.missing += sum(c.lower() in MISSING for c in cells[place:])
                 return
             self.texts[cell] = batch.first + place
 

@@ -158,6 +158,8 @@ def test_evaluation_reads_samples_with_targets(tmp_path: Path, fitted: Preproces
     np.savez(tmp_path / "b.npz", x=np.zeros((2, 2)), y=np.array([2, 1]))
     split, _ = read_split(tmp_path / "b.npz", arrays, specs(arrays))
     assert split.targets["y"].tolist() == [2, 1] and split.inputs["x"].dtype == np.float32
+    split, _ = read_split(tmp_path / "b.npz", arrays, {"other": InputInfo((2,), "float32")})
+    assert list(split.inputs) == ["x"], "a single input goes by its trained name"
 
 
 def test_damaged_preprocessing_is_a_problem(fitted: Preprocessing) -> None:
