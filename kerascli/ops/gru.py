@@ -115,10 +115,10 @@ class Gru(SequenceOp):
 
 @dataclass(frozen=True)
 class GruGradient(Op):
-    """Gradients of the state's share of z, r and a (T, n, 3H); further, of the inputs' share, and of the initial state.
+    """Gradients of the state's share of z, r and a (T, n, 3H); further, of the inputs' share (z, r, c), and of h0.
 
-    All are dh times a factor known beforehand: z: (h₋ − c) z(1−z); c: (1−z)(1−c²), of the inputs alone; a: that times r;
-    r: that times a r(1−r). Then dh ← dh z + (z, r, a gradients) @ Uᵀ.
+    All are dh times a factor known beforehand: for z (h₋ − c) z(1−z), for c (1−z)(1−c²), for a that times r, for r that
+    times a r(1−r). Then dh ← dh z + (z, r, a gradients) @ Uᵀ.
     """
 
     roles: tuple[str, ...]

@@ -48,7 +48,8 @@ def gate_scale(units: int) -> Array:
 class Lstm(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step.
 
-    Further outputs: activated gates (T, n, 4H), cells c and tanh(c) (T, n, H), and the states where the first output is the last.
+    Further outputs: activated gates (T, n, 4H), cells c and tanh(c) (T, n, H); and the states at every time where the
+    first output is the last.
     """
 
     gates = 4
@@ -120,8 +121,9 @@ class Lstm(SequenceOp):
 class LstmGradient(Op):
     """Gradients of the gates' preactivations (T, n, 4H); further, of the initial states.
 
-    With dh and dc from the step after: dc += dh o (1 − tanh²c); gate gradients = dc · (g i(1−i), c₋ f(1−f), i (1−g²)) and
-    dh tanh(c) o(1−o); then dc ← dc f, dh ← gate gradients @ Uᵀ. The factors beside dc and dh come for several steps at once.
+    With dh and dc from the step after: dc += dh o (1 − tanh²c); the gates' gradients are dc g i(1−i), dc c₋ f(1−f),
+    dc i (1−g²) and dh tanh(c) o(1−o); then dc ← dc f, dh ← gate gradients @ Uᵀ. What stands beside dc and dh is
+    computed for several steps at once.
     """
 
     roles: tuple[str, ...]
@@ -183,7 +185,7 @@ class LstmGradient(Op):
     def _factors(
         self, site: Site, a: Mapping[str, Array], times: range, slope: Array, skip: Array | None, out: Array
     ) -> list[Call]:
-        """For some steps: what dc and dh are multiplied by to give the gates' gradients, written where those will stand."""
+        """For some steps: what dc and dh are multiplied by to give the gradients, written where those will stand."""
         low, high = min(times), max(times) + 1
         s = slice(low, high)
         gates, tc, r = a["gates"][s], a["squashed"][s], slope[s]

@@ -1,8 +1,8 @@
 """What the recurrent sequences share: the order of the steps, carried states, dropped states, and weight gradients.
 
 A whole sequence is one op, and its derivative another, because a step is small and its calls are many. Arrays are
-time-major, so that a step is a contiguous matrix. States are kept at the index of the time they belong to, whichever way
-the sequence is read, so gate gradients line up with the inputs.
+time-major, so that a step is a contiguous matrix. States are kept at the index of the time they belong to, whichever
+way the sequence is read, so gate gradients line up with the inputs.
 
 The inputs of such an op vary (a mask, initial states, dropout), so each op carries the `roles` of its inputs:
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value
 from kerascli.ops.linear import RowsProduct, column_sums, matmul, product, rows_of, transpose_matrix
+from kerascli.ops.shape import move_batch, whole_axis
 
 LARGEST_EXPONENT = 80.0
 """exp is finite up to here in float32, and 1 / (1 + exp(80)) is as good as 0."""
@@ -54,7 +55,7 @@ def gate_major(x: Array, gates: int) -> Array:
 
 
 class StateProduct:
-    """Binds the product of a state with the recurrent weights, and its derivative; each gate may see its own dropped state."""
+    """Binds the product of a state with the recurrent weights, and its derivative; each gate may drop its own units."""
 
     def __init__(self, gates: int, drop: Array | None, work: Array | None) -> None:
         self.gates, self.work = gates, work
@@ -161,8 +162,8 @@ class StateRowsProduct(Op):
     roles: tuple[str, ...]
     contracts = True
 
-    def infer(self, states: Value, d: Value, *more: Value) -> Type:
-        return Type((states.shape[-1], d.shape[-1]))
+    def infer(self, *inputs: Value) -> Type:
+        return Type((inputs[0].shape[-1], inputs[1].shape[-1]))
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         steps, units = inputs[0].shape
@@ -202,3 +203,28 @@ def sequence(op: SequenceOp, values: Mapping[str, Value]) -> Value:
     scope = Scope.BLOCK
     first = values["z"] if "z" in values else values["x"]
     return first.trace.add(op, *(values[r] for r in op.roles), scope=scope)
+
+
+@dataclass(frozen=True)
+class Reverse(Op):
+    """The last step first, along `axis` of the whole array."""
+
+    axis: int
+
+    def infer(self, *inputs: Value) -> Type:
+        return inputs[0].type
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        return [partial(np.copyto, out, np.flip(inputs[0], self.axis))]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        return (y.trace.add(self, move_batch(dy, y.batch_axis)),)
+
+    def flops(self, y: Value, rows: int) -> int:
+        return 0
+
+
+def reverse(x: Value, axis: int = 0) -> Value:
+    """`x` backwards along an axis of its samples."""
+    op = Reverse(whole_axis(x, axis))
+    return x.inputs[0] if x.op == op else x.trace.add(op, x)

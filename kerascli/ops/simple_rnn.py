@@ -112,5 +112,5 @@ class SimpleRnnGradient(Op):
 
 
 def simple_rnn(values: Mapping[str, Value], backwards: bool = False, sequences: bool = False) -> Value:
-    """The states of a simple recurrent net. `values` by role: x, w, u, b (or z, u), and optionally mask, h0 and drop."""
+    """The states of the simple net. `values` by role: x, w, u, b (or z, u), and optionally mask, h0 and drop."""
     return sequence(SimpleRnn(tuple(values), backwards, sequences), values)
