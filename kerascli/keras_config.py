@@ -15,7 +15,7 @@ from kerascli.activations import Activation
 from kerascli.component import Component, snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
-from kerascli.keras_graph import Operation, Tensor, is_stack, operations
+from kerascli.keras_graph import STATEFUL, Operation, Tensor, is_stack, operations
 from kerascli.layer import Layer
 from kerascli.ops.ir import Shape
 from kerascli.spec import Spec
@@ -134,9 +134,14 @@ def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = Tru
             config[key] = value(key, item)
     entry: Config = {"module": MODULES["layer"], "class_name": kind, "config": config, "registered_name": None}
     if kind not in WITHOUT_BUILD and "Pooling" not in kind:
-        batched = [[None, *shape] for shape in shapes]
-        entry["build_config"] = {"input_shape": batched if len(batched) > 1 else batched[0]}
+        entry["build_config"] = _built(kind, [[None, *shape] for shape in shapes])
     return entry
+
+
+def _built(kind: str, shapes: list[Any]) -> Config:
+    if kind in STATEFUL and len(shapes) > 1:
+        return {"shapes_dict": {"sequences_shape": shapes[0], "initial_state_shape": shapes[1:]}}
+    return {"input_shape": shapes if len(shapes) > 1 else shapes[0]}
 
 
 def input_layer(node: Node, tensor: Tensor) -> Config:

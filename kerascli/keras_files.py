@@ -1,8 +1,7 @@
 """Weights in Keras's files: `.weights.h5`, `.keras` and the legacy whole-model `.h5`. The only door to h5py.
 
-Keras 3 keeps the variables of a layer as `layers/<class>_<count>/vars/<n>`, counted over the layers in its own order,
-so weights match by structure and never by name. What is read is bounded by what the graph expects: a dataset is looked
-at only where a weight must lie, and read only if it is a plain array of that shape in the same file.
+Weights match by structure and never by name. What is read is bounded by what the graph expects: a dataset is looked at
+only where a weight must lie, and read only if it is a plain array of that shape in the same file.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import io
 import json
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -25,10 +22,20 @@ import numpy as np
 from kerascli import files
 from kerascli.component import snake_case
 from kerascli.errors import Failure, Problem
-from kerascli.graph import Graph, Node
+from kerascli.graph import Graph
 from kerascli.keras_graph import is_stack, layers
-from kerascli.layer import WeightSpec
-from kerascli.ops.ir import Array
+from kerascli.keras_layout import (
+    OptimizerState,
+    Place,
+    Weights,
+    groups,
+    inner_name,
+    keras_path,
+    optimizer_slots,
+    places,
+    steps,
+)
+from kerascli.ops.ir import Array, Shape
 from kerascli.optimizers.base import Optimizer
 from kerascli.schedules import Schedule
 
@@ -41,78 +48,20 @@ ATTRIBUTE_LIMIT = 64512
 
 CHUNK = 2**16
 
-Weights = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one weight lies in Keras's file."""
-
-    path: str
-    """Ours: `conv2d/kernel`."""
-    group: str
-    """The layer's group in the file: `layers/conv2d`."""
-    inner: str
-    """The group of the variable below it: `` or `cell`."""
-    index: int
-    node: Node
-    spec: WeightSpec
-
-    @property
-    def dataset(self) -> str:
-        return "/".join(part for part in (self.group, self.inner, "vars", str(self.index)) if part)
-
-
-@dataclass(frozen=True)
-class OptimizerState:
-    """What training needs to go on, in the order Keras keeps it."""
-
-    name: str
-    variables: Mapping[str, Array]
-    """By Keras's variable name: `iteration`, `learning_rate`, `conv2d_kernel_momentum` …"""
-
-
-def places(graph: Graph) -> list[Place]:
-    """Every weight of the graph, in Keras's order."""
-    found: list[Place] = []
-    for node, group in _groups(graph):
-        counts: Counter[str] = Counter()
-        for spec in node.weights:
-            found.append(Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec))
-            counts[spec.group] += 1
-    return found
-
-
-def trainable_paths(graph: Graph) -> list[str]:
-    """In the order of Keras's `model.trainable_variables`, which its optimizers follow."""
-    return [place.path for place in places(graph) if place.spec.trainable and place.node.trainable]
-
-
-def optimizer_state(
-    graph: Graph, name: str, optimizer: Optimizer, iteration: int, rate: float, slots: Mapping[str, Weights]
-) -> OptimizerState:
-    """The optimizer's variables; `slots` holds the arrays of each slot by weight path, `rate` is the rate now."""
-    variables: dict[str, Array] = {"iteration": np.asarray(iteration, np.int32)}
-    if not isinstance(optimizer.learning_rate, Schedule):
-        variables["learning_rate"] = np.asarray(rate, np.float32)
-    prefix = f"{name}_" if is_stack(graph) else ""
-    names = {place.path: prefix + _keras_path(place).replace("/", "_") for place in places(graph)}
-    for slot, path in optimizer.variables(trainable_paths(graph)):
-        variables[f"{names[path]}_{slot}"] = slots[slot][path]
-    return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
-
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def save_weights(path: Path, graph: Graph, weights: Weights, name: str) -> None:
-    """`model.weights.h5` exactly as `save_weights()` of an uncompiled model writes it; the file is replaced at once."""
+def save_weights(
+    path: Path, graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None = None
+) -> None:
+    """`model.weights.h5` exactly as `save_weights()` writes it: a compiled model's has its optimizer's state too."""
     with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        _write_weights(file, graph, weights, name, None)
+        _write_weights(file, graph, weights, name, optimizer)
 
 
 def weights_bytes(graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None = None) -> bytes:
-    """The same as bytes, with the optimizer's state where it is given, as `model.save()` keeps it in its archive."""
+    """The same as bytes, as `model.save()` keeps it in its archive."""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         _write_weights(file, graph, weights, name, optimizer)
@@ -145,7 +94,7 @@ def save_legacy(
         prefix = f"{name}/" if is_stack(graph) else ""
         by_node = {node.name: [place for place in places(graph) if place.node is node] for node in nodes}
         for node in sorted(nodes, key=lambda node: node.name):
-            named = {prefix + _keras_path(place): weights[place.path] for place in by_node[node.name]}
+            named = {prefix + keras_path(place): weights[place.path] for place in by_node[node.name]}
             _write_named(group.create_group(node.name), named)
         _write_named(group.create_group("top_level_model_weights"), {})
         if optimizer:
@@ -157,10 +106,10 @@ def _write_weights(
     file: h5py.File, graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None
 ) -> None:
     file.create_group("vars").attrs["name"] = name
-    for node, group in _groups(graph):
+    for node, group in groups(graph):
         file.create_group(f"{group}/vars").attrs["name"] = node.name
-        for inner in dict.fromkeys(step for spec in node.weights for step in _steps(spec.group)):
-            file.create_group(f"{group}/{inner}/vars").attrs["name"] = _inner_name(node, inner)
+        for inner in dict.fromkeys(step for spec in node.weights for step in steps(spec.group)):
+            file.create_group(f"{group}/{inner}/vars").attrs["name"] = inner_name(node, inner)
     for place in places(graph):
         file[place.dataset] = np.asarray(weights[place.path])
     if optimizer:
@@ -186,41 +135,6 @@ def _write_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
         group.attrs[f"{key}{number}"] = piece
 
 
-def _groups(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """Keras counts the layers of each class, whatever their names."""
-    counts: Counter[str] = Counter()
-    for node in layers(graph):
-        kind = snake_case(type(node.layer).__name__) if node.inputs else "input_layer"
-        yield node, f"layers/{kind}" + (f"_{counts[kind]}" if counts[kind] else "")
-        counts[kind] += 1
-
-
-def _steps(group: str) -> list[str]:
-    """`forward_layer/cell` → `forward_layer`, `forward_layer/cell`."""
-    parts = group.split("/") if group else []
-    return ["/".join(parts[: k + 1]) for k in range(len(parts))]
-
-
-def _inner_name(node: Node, inner: str) -> str:
-    """The name Keras gives a layer inside a layer: `lstm_cell`, `forward_lstm`."""
-    part: Any = node.layer
-    name = node.name
-    for step in inner.split("/"):
-        if step == "cell":
-            name = snake_case(type(part).__name__) + "_cell"
-        else:
-            own = "layer" if step == "forward_layer" else step
-            part = part.keras_config().get(own) or getattr(part, own)
-            name = part.name or snake_case(type(part).__name__)
-    return name
-
-
-def _keras_path(place: Place) -> str:
-    inner = [_inner_name(place.node, step) for step in _steps(place.inner)]
-    way = place.inner.split("/")[0].removesuffix("layer")
-    return "/".join([place.node.name, *inner, place.spec.name.removeprefix(way)])
-
-
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -235,6 +149,23 @@ def load_weights(path: Path, graph: Graph) -> dict[str, Array]:
     if problems:
         raise Failure(problems)
     return found
+
+
+def load_optimizer(path: Path, graph: Graph, name: str, optimizer: Optimizer) -> OptimizerState | None:
+    """The optimizer's state where a Keras 3 file of the same model has it whole; None where it does not."""
+    slots = optimizer_slots(graph, name, optimizer)
+    shapes: dict[str, Shape] = {"iteration": ()}
+    if not isinstance(optimizer.learning_rate, Schedule):
+        shapes["learning_rate"] = ()
+    shapes |= {slot.variable: slot.shape for slot in slots}
+    variables: dict[str, Array] = {}
+    with _opened(path, places(graph)) as file:
+        for index, (variable, shape) in enumerate(shapes.items()):
+            dataset = _dataset(file, f"optimizer/vars/{index}")
+            if dataset is None or dataset.shape != shape:
+                return None
+            variables[variable] = np.asarray(dataset[()], "int32" if variable == "iteration" else "float32")
+    return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
 
 
 def read_member(path: Path, name: str, limit: int) -> bytes:

@@ -19,6 +19,8 @@ from kerascli.ops.ir import Input, Shape, Trace, Type, Value
 Config = dict[str, Any]
 
 RECURRENT = {"SimpleRNN", "LSTM", "GRU"}
+STATEFUL = {*RECURRENT, "Bidirectional"}
+"""Layers whose further inputs are initial states."""
 RANDOM = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"}
 RANDOM |= {"GaussianNoise", "GaussianDropout"}
 TRAINING = {*RECURRENT, *RANDOM, "Attention", "AdditiveAttention"}
@@ -123,7 +125,7 @@ class _Calls:
         kind = type(node.layer).__name__
         kwargs: dict[str, Any] = {}
         args: tuple[Any, ...] = tuple(inputs)
-        if len(inputs) > 1 and kind in RECURRENT:
+        if len(inputs) > 1 and kind in STATEFUL:
             return (inputs[0],), {"initial_state": inputs[1:]}
         if len(inputs) > 1:
             args = (list(inputs),)

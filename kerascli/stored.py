@@ -82,7 +82,9 @@ class Stored:
         """What exporters need."""
         attachments = {name: self.attachment(name) for name in (RESOLVED, PREPROCESSING, SIGNATURE)}
         spec = self.loaded.spec
-        return Trained(spec.name, self.graph, self.weights(), keras_config.compiled(spec), None, attachments)
+        file = self.run.weights if self.run else self.path
+        state = keras_files.load_optimizer(file, self.graph, spec.name, spec.optimizer)
+        return Trained(spec.name, self.graph, self.weights(), keras_config.compiled(spec), state, attachments)
 
 
 def export(stored: Stored, form: str, path: Path | None = None) -> list[Path]:

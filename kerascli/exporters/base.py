@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
 from kerascli.keras_config import model
-from kerascli.keras_files import OptimizerState
+from kerascli.keras_layout import OptimizerState
 from kerascli.ops.ir import Array
 
 ATTACHED = "kerascli/"

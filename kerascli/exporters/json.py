@@ -18,5 +18,5 @@ class Json(KerasExporter):
         model, weights = path / "model.json", path / keras_files.WEIGHTS
         config = keras_config.model(trained.graph, trained.name, dict(trained.compiled))
         files.write_text(model, json.dumps(config))
-        keras_files.save_weights(weights, trained.graph, trained.weights, trained.name)
+        keras_files.save_weights(weights, trained.graph, trained.weights, trained.name, trained.optimizer)
         return [model, weights]

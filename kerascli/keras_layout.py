@@ -1,0 +1,136 @@
+"""Where Keras keeps each variable: the layout of its weight files, and the order of its optimizers.
+
+Keras 3 keeps the variables of a layer as `layers/<class>_<count>/vars/<n>`, counted over the layers in its own order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kerascli.component import snake_case
+from kerascli.graph import Graph, Node
+from kerascli.keras_graph import is_stack, layers
+from kerascli.layer import WeightSpec
+from kerascli.ops.ir import Array, Shape
+from kerascli.optimizers.base import Optimizer
+from kerascli.schedules import Schedule
+
+Weights = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one weight lies in Keras's file."""
+
+    path: str
+    """Ours: `conv2d/kernel`."""
+    group: str
+    """The layer's group in the file: `layers/conv2d`."""
+    inner: str
+    """The group of the variable below it: `` or `cell`."""
+    index: int
+    node: Node
+    spec: WeightSpec
+
+    @property
+    def dataset(self) -> str:
+        return "/".join(part for part in (self.group, self.inner, "vars", str(self.index)) if part)
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What training needs to go on, in the order Keras keeps it."""
+
+    name: str
+    variables: Weights
+    """By Keras's variable name: `iteration`, `learning_rate`, `conv2d_kernel_momentum` …"""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One variable of an optimizer that belongs to a weight."""
+
+    variable: str
+    """Keras's name."""
+    slot: str
+    path: str
+    shape: Shape
+
+
+def places(graph: Graph) -> list[Place]:
+    """Every weight of the graph, in Keras's order."""
+    found: list[Place] = []
+    for node, group in groups(graph):
+        counts: Counter[str] = Counter()
+        for spec in node.weights:
+            found.append(Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec))
+            counts[spec.group] += 1
+    return found
+
+
+def trainable_paths(graph: Graph) -> list[str]:
+    """In the order of Keras's `model.trainable_variables`, which its optimizers follow."""
+    return [place.path for place in places(graph) if place.spec.trainable and place.node.trainable]
+
+
+def optimizer_slots(graph: Graph, name: str, optimizer: Optimizer) -> list[Slot]:
+    """The slots of an optimizer on the model called `name`, in Keras's order."""
+    prefix = f"{name}_" if is_stack(graph) else ""
+    by_path = {place.path: place for place in places(graph)}
+    found = []
+    for slot, path in optimizer.variables(trainable_paths(graph)):
+        own = by_path[path]
+        found.append(Slot(f"{prefix}{keras_path(own).replace('/', '_')}_{slot}", slot, path, own.spec.shape))
+    return found
+
+
+def optimizer_state(
+    graph: Graph, name: str, optimizer: Optimizer, iteration: int, rate: float, slots: Mapping[str, Weights]
+) -> OptimizerState:
+    """The optimizer's variables; `slots` holds the arrays of each slot by weight path, `rate` is the rate now."""
+    variables: dict[str, Array] = {"iteration": np.asarray(iteration, np.int32)}
+    if not isinstance(optimizer.learning_rate, Schedule):
+        variables["learning_rate"] = np.asarray(rate, np.float32)
+    for own in optimizer_slots(graph, name, optimizer):
+        variables[own.variable] = slots[own.slot][own.path]
+    return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
+
+
+def groups(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """Keras counts the layers of each class, whatever their names."""
+    counts: Counter[str] = Counter()
+    for node in layers(graph):
+        kind = snake_case(type(node.layer).__name__) if node.inputs else "input_layer"
+        yield node, f"layers/{kind}" + (f"_{counts[kind]}" if counts[kind] else "")
+        counts[kind] += 1
+
+
+def steps(group: str) -> list[str]:
+    """`forward_layer/cell` → `forward_layer`, `forward_layer/cell`."""
+    parts = group.split("/") if group else []
+    return ["/".join(parts[: k + 1]) for k in range(len(parts))]
+
+
+def inner_name(node: Node, inner: str) -> str:
+    """The name Keras gives a layer inside a layer: `lstm_cell`, `forward_lstm`."""
+    part: Any = node.layer
+    name = node.name
+    for step in inner.split("/"):
+        if step == "cell":
+            name = snake_case(type(part).__name__) + "_cell"
+        else:
+            own = "layer" if step == "forward_layer" else step
+            part = part.keras_config().get(own) or getattr(part, own)
+            name = part.name or snake_case(type(part).__name__)
+    return name
+
+
+def keras_path(place: Place) -> str:
+    inner = [inner_name(place.node, step) for step in steps(place.inner)]
+    way = place.inner.split("/")[0].removesuffix("layer")
+    return "/".join([place.node.name, *inner, place.spec.name.removeprefix(way)])
