@@ -125,6 +125,8 @@ class Scheduler:
         for sink in self.sinks:  # an input or a view may be asked for by itself
             if sink.scope == Scope.BLOCK:
                 self._slot(sink, self.stage[sink]).root().wide = True
+        if len(self.stages) % 2 == 0:
+            self.stages.append([])  # where the lanes' sums of the last block stage are added up
         return self.stages
 
     def _emit(self, value: Value, stage: int) -> Slot:
