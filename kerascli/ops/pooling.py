@@ -38,21 +38,26 @@ def tree(leaves: int) -> list[tuple[Node, Node, Node]]:
 def planes(x: Array, p: int, q: int) -> list[Array]:
     """The p·q inputs of every window, as planes."""
     if x.ndim == 6:
-        return [x[i, j] for i in range(p) for j in range(q)]
+        every = [x[i::p, j::q] for i in range(p) for j in range(q)]
+        return [plane[0, 0] for plane in every] if x.shape[:2] == (p, q) else every
     _, height, width, _ = x.shape
     return [x[:, i : height // p * p : p, j : width // q * q : q] for i in range(p) for j in range(q)]
 
 
 @dataclass(frozen=True)
 class MaxPool(Op):
-    """Maximum of every p×q window, windows side by side; x is (H, W, C) or phased (p, q, ·, a, b, C)."""
+    """Maximum of every p×q window, windows side by side; x is (H, W, C) or phased.
+
+    Of phases (p, q, ·, a, b, C) natural order results, of a multiple of p and q phases fewer of them.
+    """
 
     pool: tuple[int, int]
 
     def infer(self, x: Value) -> Type:
         p, q = self.pool
         if len(x.shape) == 5:
-            return Type(x.shape[2:])
+            left = (x.shape[0] // p, x.shape[1] // q)
+            return Type(x.shape[2:]) if left == (1, 1) else Type((*left, *x.shape[2:]), batch_axis=2)
         height, width, channels = x.shape
         return Type((height // p, width // q, channels))
 

@@ -196,9 +196,7 @@ class Col2Im(Op):
         calls: list[Call] = [partial(out.fill, 0)]
         for i in range(kh):
             for j in range(kw):
-                place = as_strided(
-                    out[:, i * dh :, j * dw :], (n, a, b, channels), (s[0], sh * s[1], sw * s[2], s[3])
-                )
+                place = as_strided(out[:, i * dh :, j * dw :], (n, a, b, channels), (s[0], sh * s[1], sw * s[2], s[3]))
                 calls.append(partial(np.add, place, source[:, :, :, i, j], place))
         return calls
 
@@ -230,49 +228,86 @@ class ConvolutionProduct(MatMul):
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         cols, w = y.inputs
-        natural = unphase(dy) if dy.batch_axis == 2 else dy
+        natural = unphase(dy, cols.op.extent) if dy.batch_axis == 2 and isinstance(cols.op, Im2Col) else dy
         return matmul(natural, transpose_matrix(w)), y.trace.add(RowsProduct(self.columns), cols, dy)
 
 
 @dataclass(frozen=True)
 class Unphase(Op):
-    """(p, q, n, a, b, C) → (n, a·p, b·q, C)."""
+    """(p, q, n, a, b, C) → (n, a·p, b·q, C), of which the last `crop` rows and columns are dropped."""
+
+    crop: tuple[int, int] = (0, 0)
 
     def infer(self, x: Value) -> Type:
         p, q, a, b, channels = x.shape
-        return Type((a * p, b * q, channels))
+        return Type((a * p - self.crop[0], b * q - self.crop[1], channels))
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        (x,) = inputs
-        p, q, n, a, b, channels = x.shape
-        natural = out.reshape(n, a, p, b, q, channels)
-        return [partial(np.copyto, natural.transpose(2, 4, 0, 1, 3, 5), x)]
+        return [partial(np.copyto, natural, phased) for natural, phased in _phases(out, inputs[0])]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         p, q = y.inputs[0].shape[:2]
-        return (y.trace.add(Phase((p, q)), dy),)
+        return (phase(dy, (p, q)),)
 
 
 @dataclass(frozen=True)
 class Phase(Op):
-    """(n, H, W, C) → (p, q, n, H/p, W/q, C); p and q divide the extents."""
+    """(n, H, W, C) → (p, q, n, a, b, C), zeros in the places beyond the extent where p or q does not divide it."""
 
     phase: tuple[int, int]
 
     def infer(self, x: Value) -> Type:
         (p, q), (height, width, channels) = self.phase, x.shape
-        return Type((p, q, height // p, width // q, channels), batch_axis=2)
+        return Type((p, q, -(-height // p), -(-width // q), channels), batch_axis=2)
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        p, q, n, a, b, channels = out.shape
-        return [partial(np.copyto, out, inputs[0].reshape(n, a, p, b, q, channels).transpose(2, 4, 0, 1, 3, 5))]
+        (x,), (p, q) = inputs, self.phase
+        calls: list[Call] = []
+        if x.shape[1] % p:
+            calls.append(partial(np.copyto, out[x.shape[1] % p :, :, :, -1], 0))
+        if x.shape[2] % q:
+            calls.append(partial(np.copyto, out[:, x.shape[2] % q :, :, :, -1], 0))
+        return [*calls, *(partial(np.copyto, phased, natural) for natural, phased in _phases(x, out))]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
-        return (unphase(dy),)
+        return (unphase(dy, y.inputs[0].shape[:2]),)
 
 
-def unphase(x: Value) -> Value:
-    return x.inputs[0] if isinstance(x.op, Phase) else x.trace.add(Unphase(), x)
+def _phases(natural: Array, phased: Array) -> list[tuple[Array, Array]]:
+    """Views of the same numbers in both orders: whole windows, then those that the extent cuts off."""
+    p, q = phased.shape[:2]
+    s = natural.strides
+    pairs = []
+    for i, a, height in _whole_and_rest(natural.shape[1], p):
+        for j, b, width in _whole_and_rest(natural.shape[2], q):
+            seen = as_strided(
+                natural[:, i * p :, j * q :],
+                (height, width, len(natural), a, b, natural.shape[3]),
+                (s[1], s[2], s[0], p * s[1], q * s[2], s[3]),
+            )
+            pairs.append((seen, phased[:height, :width, :, i : i + a, j : j + b]))
+    return pairs
+
+
+def _whole_and_rest(extent: int, size: int) -> list[tuple[int, int, int]]:
+    """(first, count, length) of the windows of one size that lie within the extent, and of the one cut off."""
+    whole, rest = divmod(extent, size)
+    return ([(0, whole, size)] if whole else []) + ([(whole, 1, rest)] if rest else [])
+
+
+def phase(x: Value, size: tuple[int, int]) -> Value:
+    """x (H, W, C) as (p, q, ·, a, b, C)."""
+    if isinstance(x.op, Unphase) and x.op.crop == (0, 0) and x.inputs[0].shape[:2] == size:
+        return x.inputs[0]
+    return x.trace.add(Phase(size), x)
+
+
+def unphase(x: Value, extent: tuple[int, ...]) -> Value:
+    """x (p, q, ·, a, b, C) in natural order, of which the first rows and columns are kept."""
+    p, q, a, b, _ = x.shape
+    if isinstance(x.op, Phase) and x.inputs[0].shape[:2] == extent:
+        return x.inputs[0]
+    return x.trace.add(Unphase((a * p - extent[0], b * q - extent[1])), x)
 
 
 def pad(x: Value, widths: Pairs, value: float = 0.0) -> Value:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from kerascli.ops.batch_norm import batch_norm
-from kerascli.ops.ir import Array, Value
+from kerascli.ops.elementwise import square
+from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value
 from kerascli.ops.linear import bias_add, column_sums, matmul, transpose_matrix
 from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.window import Phase, Unphase, conv, crop, pad
+from kerascli.program.interpret import evaluate
 from tests.gradients import check
 
 RNG = np.random.default_rng(1)
@@ -59,11 +61,28 @@ def test_pad_and_crop() -> None:
     check(lambda x: crop(pad(x, ((1, 2), (0, 1), (0, 0))), ((0, 1), (1, 0), (1, 0))), {"x": normal(2, 4, 3, 2)})
 
 
-def test_phases() -> None:
-    def there_and_back(x: Value) -> Value:
-        return x.trace.add(Unphase(), max_pool(x, (1, 1), (1, 1)).trace.add(Phase((2, 3)), x))
+@pytest.mark.parametrize("extent", [(4, 6), (5, 7), (1, 2), (6, 5)])
+def test_phases(extent: tuple[int, int]) -> None:
+    x = normal(2, *extent, 3)
+    crop_back = (-extent[0] % 2, -extent[1] % 3)
+    check(lambda x: square(x.trace.add(Phase((2, 3)), x)), {"x": x})
+    check(lambda x: x.trace.add(Unphase(crop_back), square(x.trace.add(Phase((2, 3)), x))), {"x": x})
 
-    check(there_and_back, {"x": normal(2, 4, 6, 3)})
+
+def test_maximum_over_phases_is_that_over_windows() -> None:
+    def phased(x: Value) -> Value:
+        return x.trace.add(Unphase(), max_pool(x.trace.add(Phase((4, 4)), x), (2, 2), (2, 2)))
+
+    def whole(x: Value) -> Value:
+        return max_pool(x.trace.add(Phase((2, 2)), x), (2, 2), (2, 2))
+
+    x = normal(2, 8, 12, 3)
+    trace = Trace()
+    source = trace.add(Input("x", Type(x.shape[1:])), scope=Scope.BLOCK)
+    results = evaluate([max_pool(source, (2, 2), (2, 2)), phased(source), whole(source)], {"x": x}, 2)
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+    check(phased, {"x": x})
 
 
 def test_matrix_product_and_bias() -> None:
