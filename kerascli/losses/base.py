@@ -56,27 +56,19 @@ class Loss(Component):
         """A boolean of the values' shape that tells which targets count, or None if all do: part of the mask."""
         return None
 
-    def problem(
-        self,
-        y_shape: Shape,
-        y_dtype: str,
-        classes: int | None,
-        pred_shape: Shape,
-        last_activation: str | None,
-    ) -> Fault | None:
-        """Why targets and outputs of these sample shapes do not fit, and the mend.
-
-        `classes` is None for targets that are no class labels, `last_activation` where it is not known.
-        """
+    def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
+        """Why targets and outputs of these sample shapes cannot be compared; `classes` is None where there are none."""
         raise NotImplementedError
+
+    def doubt(self, last_activation: str | None) -> Fault | None:
+        """What Keras would train, but to no avail, after an output of this activation (None where it is not known)."""
+        return None
 
 
 class _LikeOutput(Loss):
     """A loss that compares the output with a target of the same shape."""
 
-    def problem(
-        self, y_shape: Shape, y_dtype: str, classes: int | None, pred_shape: Shape, last_activation: str | None
-    ) -> Fault | None:
+    def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
         return unlike(self, y_shape, classes, pred_shape)
 
 
@@ -96,16 +88,6 @@ def unlike(loss: Loss, y_shape: Shape, classes: int | None, pred_shape: Shape) -
 
 def without_ones(shape: Shape) -> Shape:
     return shape[:-1] if shape[-1:] == (1,) else shape
-
-
-def logits_taken_for_probabilities(loss: Loss, last_activation: str | None, wanted: str) -> Fault | None:
-    """A linear output is negative somewhere: no probability."""
-    if last_activation != "linear":
-        return None
-    return (
-        f"{loss.label} wants probabilities, and the last layer has no activation",
-        f"write `activation: {wanted}` there, or `from_logits: true` in the loss",
-    )
 
 
 def matched(y_true: Value, y_pred: Value) -> Value:

@@ -7,7 +7,7 @@ TensorFlow, while on JAX and PyTorch such a sample has no gradient at all.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,6 @@ from kerascli.losses.base import (
     Fault,
     Loss,
     class_axis_last,
-    logits_taken_for_probabilities,
     matched,
     sample_axis,
     unlike,
@@ -29,16 +28,32 @@ from kerascli.ops.shape import reshape
 
 
 class _Crossentropy(Loss):
+    probabilities_by: ClassVar[str] = "softmax"
+
     from_logits: bool = False
     """Whether outputs are logits rather than probabilities."""
     axis: int = -1
     """The axis of the classes (of the mean, for the binary loss); the batch axis is 0."""
+
+    def doubt(self, last_activation: str | None) -> Fault | None:
+        if not self.from_logits and last_activation == "linear":
+            return (
+                f"{self.label} wants probabilities, and the last layer has no activation",
+                f"write `activation: {self.probabilities_by}` there, or `from_logits: true` in the loss",
+            )
+        if self.from_logits and last_activation in ("softmax", "sigmoid"):
+            return (
+                f"{self.label} wants logits, and the last layer's {last_activation} makes probabilities",
+                f"leave out `from_logits: true`, or the {last_activation}",
+            )
+        return None
 
 
 class BinaryCrossentropy(_Crossentropy):
     """The mean of -(y·log p + (1 - y)·log(1 - p)) over the outputs, each a yes or no of its own."""
 
     aliases = ("bce", "BCE")
+    probabilities_by = "sigmoid"
 
     label_smoothing: float = Field(default=0.0, ge=0, le=1)
     """How far targets are drawn towards 0.5."""
@@ -58,9 +73,7 @@ class BinaryCrossentropy(_Crossentropy):
             y_true = elementwise.add(y_true, 0.5 * self.label_smoothing)
         return ops.binary_crossentropy(y_true, class_axis_last(y_pred, self.axis), self.from_logits)
 
-    def problem(
-        self, y_shape: Shape, y_dtype: str, classes: int | None, pred_shape: Shape, last_activation: str | None
-    ) -> Fault | None:
+    def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
         if classes and classes > 2 and pred_shape[-1:] == (1,):
             return (
                 f"{self.label} with one output cannot tell {classes} classes apart",
@@ -68,8 +81,7 @@ class BinaryCrossentropy(_Crossentropy):
             )
         if classes and pred_shape and 1 < pred_shape[-1] != classes and y_shape[-1:] in ((classes,), (), (1,)):
             return _count(self, classes, pred_shape[-1])
-        fault = None if self.from_logits else logits_taken_for_probabilities(self, last_activation, "sigmoid")
-        return unlike(self, y_shape, classes, pred_shape) or fault
+        return unlike(self, y_shape, classes, pred_shape)
 
 
 class CategoricalCrossentropy(_Crossentropy):
@@ -96,9 +108,7 @@ class CategoricalCrossentropy(_Crossentropy):
         y_true, y_pred = class_axis_last(y_true, self.axis), class_axis_last(y_pred, self.axis)
         return ops.categorical_crossentropy(y_true, y_pred, self.from_logits)
 
-    def problem(
-        self, y_shape: Shape, y_dtype: str, classes: int | None, pred_shape: Shape, last_activation: str | None
-    ) -> Fault | None:
+    def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
         if fault := _one_output(self, classes, pred_shape):
             return fault
         if y_shape in (pred_shape[:-1], (*pred_shape[:-1], 1)):
@@ -108,8 +118,7 @@ class CategoricalCrossentropy(_Crossentropy):
             )
         if classes and len(y_shape) == len(pred_shape) and y_shape[-1] == classes != pred_shape[-1]:
             return _count(self, classes, pred_shape[-1])
-        fault = None if self.from_logits else logits_taken_for_probabilities(self, last_activation, "softmax")
-        return unlike(self, y_shape, None, pred_shape) or fault
+        return unlike(self, y_shape, None, pred_shape)
 
 
 class SparseCategoricalCrossentropy(_Crossentropy):
@@ -145,9 +154,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             return None
         return elementwise.not_equal(reshape(y_true, shape), self.ignore_class)
 
-    def problem(
-        self, y_shape: Shape, y_dtype: str, classes: int | None, pred_shape: Shape, last_activation: str | None
-    ) -> Fault | None:
+    def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
         if fault := _one_output(self, classes, pred_shape):
             return fault
         if y_shape == pred_shape:
@@ -164,11 +171,11 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             )
         if classes and classes > pred_shape[at]:
             return _count(self, classes, pred_shape[at])
-        return None if self.from_logits else logits_taken_for_probabilities(self, last_activation, "softmax")
+        return None
 
 
 class _CrossentropyByShape(Loss):
-    """The words `crossentropy` and `ce`: Keras picks the loss by the shapes of output and target: `resolve` first."""
+    """The words `crossentropy` and `ce`: Keras picks the loss by the shapes of output and target."""
 
     targets = "integer"
 
@@ -184,16 +191,17 @@ class _CrossentropyByShape(Loss):
             return SparseCategoricalCrossentropy.model_validate(common)
         return CategoricalCrossentropy.model_validate(common)
 
+    def values(self, y_true: Value, y_pred: Value) -> Value:
+        return self.resolve(y_pred.shape, y_true.shape).values(y_true, y_pred)
+
     def dump(self) -> dict[str, object]:
         return {**super().dump(), "type": "crossentropy"}
 
     def encoding(self, output_shape: Shape, classes: int | None) -> Literal["integer", "one_hot", "none"]:
         return "none" if output_shape[-1:] == (1,) else "integer"
 
-    def problem(
-        self, y_shape: Shape, y_dtype: str, classes: int | None, pred_shape: Shape, last_activation: str | None
-    ) -> Fault | None:
-        return self.resolve(pred_shape, y_shape).problem(y_shape, y_dtype, classes, pred_shape, last_activation)
+    def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
+        return self.resolve(pred_shape, y_shape).problem(y_shape, classes, pred_shape)
 
 
 Loss.by_shape.update({"crossentropy": _CrossentropyByShape, "ce": _CrossentropyByShape})

@@ -9,7 +9,7 @@ from math import prod
 from kerascli.graph import Graph
 from kerascli.layer import Context
 from kerascli.losses.base import Loss
-from kerascli.ops.elementwise import add, cast, divide, maximum, multiply
+from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
 from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
 from kerascli.ops.linear import SpreadOverBatch, batch_sum, weighted_sum
 from kerascli.ops.reduction import sum as total
@@ -142,6 +142,8 @@ def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weig
     trace = y_pred.trace
     y_true = trace.add(Input(f"y:{name}", Type(target.shape, target.dtype)), scope=Scope.BLOCK)
     values = target.loss.values(y_true, y_pred)
+    if (counted := target.loss.counted(y_true, values.shape)) is not None:
+        mask = logical_and(mask, counted) if mask is not None and mask.shape == values.shape else counted
     inverse_batch = trace.add(Variable("inverse_batch"), scope=Scope.WEIGHT)
     given: Value | None = None
     if weighted:

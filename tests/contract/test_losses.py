@@ -97,7 +97,7 @@ class TestEveryLoss:
         rows = list(pred)
         del rows[axis_in_sample(loss)]
         assert loss.values(y, x).shape == tuple(rows)
-        assert loss.problem(true, kind, None, pred, None) is None
+        assert loss.problem(true, None, pred) is None
 
     def test_dump_and_parse_are_inverse(self, loss: Loss, example: Example) -> None:
         assert Loss.parse(loss.dump()) == loss
@@ -112,62 +112,57 @@ SPARSE, CATEGORICAL, BINARY = "sparse_categorical_crossentropy", "categorical_cr
 
 
 @pytest.mark.parametrize(
-    "config, target, dtype, classes, output, activation, said, mend",
+    "config, target, classes, output, said, mend",
     [
-        (CATEGORICAL, (), "int32", 10, (10,), "softmax", "wants one-hot targets", "sparse_categorical_crossentropy"),
-        (CATEGORICAL, (10,), "float", 10, (9,), "softmax", "10 classes and 9 outputs", "10 units"),
-        (CATEGORICAL, (2,), "float", 2, (1,), "sigmoid", "there is one", "BinaryCrossentropy"),
-        (CATEGORICAL, (10,), "float", 10, (10,), "linear", "wants probabilities", "from_logits: true"),
-        (SPARSE, (10,), "float", 10, (10,), "softmax", "wants class numbers", "categorical_crossentropy"),
-        (SPARSE, (), "int32", 10, (9,), "softmax", "10 classes and 9 outputs", "10 units"),
-        (SPARSE, (), "int32", 10, (1,), "softmax", "there is one", "10 units"),
-        (SPARSE, (), "int32", 10, (7, 7, 10), "softmax", "for each of the outputs (7, 7)", "Flatten"),
-        (SPARSE, (), "int32", 10, (10,), "linear", "wants probabilities", "activation: softmax"),
-        (BINARY, (), "int32", 10, (1,), "sigmoid", "cannot tell 10 classes apart", "softmax"),
-        (BINARY, (), "int32", 10, (10,), "sigmoid", "wants targets of the output's shape (10,)", "one_hot"),
-        (BINARY, (), "int32", 10, (9,), "sigmoid", "10 classes and 9 outputs", "10 units"),
-        (BINARY, (), "int32", 2, (1,), "linear", "wants probabilities", "activation: sigmoid"),
-        ("mse", (3,), "float", None, (2,), "linear", "they have shape (3,)", "3 units"),
-        ("mae", (), "int32", 10, (10,), "linear", "they have shape ()", "one_hot"),
-        ("ce", (), "int32", 10, (9,), "softmax", "10 classes and 9 outputs", "10 units"),
+        (CATEGORICAL, (), 10, (10,), "wants one-hot targets", "sparse_categorical_crossentropy"),
+        (CATEGORICAL, (10,), 10, (9,), "10 classes and 9 outputs", "10 units"),
+        (CATEGORICAL, (2,), 2, (1,), "there is one", "BinaryCrossentropy"),
+        (SPARSE, (10,), 10, (10,), "wants class numbers", "categorical_crossentropy"),
+        (SPARSE, (), 10, (9,), "10 classes and 9 outputs", "10 units"),
+        (SPARSE, (), 10, (1,), "there is one", "10 units"),
+        (SPARSE, (), 10, (7, 7, 10), "for each of the outputs (7, 7)", "Flatten"),
+        (BINARY, (), 10, (1,), "cannot tell 10 classes apart", "softmax"),
+        (BINARY, (), 10, (10,), "wants targets of the output's shape (10,)", "one_hot"),
+        (BINARY, (), 10, (9,), "10 classes and 9 outputs", "10 units"),
+        ("mse", (3,), None, (2,), "they have shape (3,)", "3 units"),
+        ("mae", (), 10, (10,), "they have shape ()", "one_hot"),
+        ("ce", (), 10, (9,), "10 classes and 9 outputs", "10 units"),
     ],
 )
 def test_what_does_not_fit_is_said_with_its_mend(
     config: Any,
     target: tuple[int, ...],
-    dtype: str,
     classes: int | None,
     output: tuple[int, ...],
-    activation: str,
     said: str,
     mend: str,
 ) -> None:
-    problem = Loss.parse(config).problem(target, dtype, classes, output, activation)
+    problem = Loss.parse(config).problem(target, classes, output)
     assert problem is not None
     assert said in problem[0] and mend in problem[1]
 
 
 @pytest.mark.parametrize(
-    "config, target, classes, output, activation",
+    "config, target, classes, output",
     [
-        (SPARSE, (), 10, (10,), "softmax"),
-        (SPARSE, (1,), 10, (11,), "softmax"),
-        ({"type": SPARSE, "from_logits": True}, (), 10, (10,), "linear"),
-        (SPARSE, (28, 28), 3, (28, 28, 3), None),
-        (CATEGORICAL, (10,), 10, (10,), "softmax"),
-        (CATEGORICAL, (2,), 2, (2,), "sigmoid"),
-        (BINARY, (), 2, (1,), "sigmoid"),
-        (BINARY, (10,), 10, (10,), "sigmoid"),
-        (BINARY, (5,), None, (5,), "sigmoid"),
-        ("mse", (), None, (1,), "linear"),
-        ("mse", (10,), 10, (10,), "softmax"),
-        ("crossentropy", (), 2, (1,), "sigmoid"),
+        (SPARSE, (), 10, (10,)),
+        (SPARSE, (1,), 10, (11,)),
+        ({"type": SPARSE, "from_logits": True}, (), 10, (10,)),
+        (SPARSE, (28, 28), 3, (28, 28, 3)),
+        (CATEGORICAL, (10,), 10, (10,)),
+        (CATEGORICAL, (2,), 2, (2,)),
+        (BINARY, (), 2, (1,)),
+        (BINARY, (10,), 10, (10,)),
+        (BINARY, (5,), None, (5,)),
+        ("mse", (), None, (1,)),
+        ("mse", (10,), 10, (10,)),
+        ("crossentropy", (), 2, (1,)),
     ],
 )
 def test_what_fits_is_let_through(
-    config: Any, target: tuple[int, ...], classes: int | None, output: tuple[int, ...], activation: str | None
+    config: Any, target: tuple[int, ...], classes: int | None, output: tuple[int, ...]
 ) -> None:
-    assert Loss.parse(config).problem(target, "float", classes, output, activation) is None
+    assert Loss.parse(config).problem(target, classes, output) is None
 
 
 @pytest.mark.parametrize(
@@ -185,3 +180,20 @@ def test_targets_are_encoded_as_the_loss_needs(
     config: str, output: tuple[int, ...], classes: Any, encoding: str
 ) -> None:
     assert Loss.parse(config).encoding(output, classes) == encoding
+
+
+@pytest.mark.parametrize(
+    "config, activation, said",
+    [
+        (SPARSE, "linear", "activation: softmax"),
+        (BINARY, "linear", "activation: sigmoid"),
+        ({"type": CATEGORICAL, "from_logits": True}, "softmax", "leave out `from_logits: true`"),
+        (SPARSE, "softmax", None),
+        ({"type": SPARSE, "from_logits": True}, "linear", None),
+        (CATEGORICAL, None, None),
+        ("mse", "linear", None),
+    ],
+)
+def test_logits_taken_for_probabilities_are_doubtful(config: Any, activation: str | None, said: str | None) -> None:
+    doubt = Loss.parse(config).doubt(activation)
+    assert (doubt is None) if said is None else (doubt is not None and said in doubt[1])

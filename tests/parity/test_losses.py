@@ -18,6 +18,7 @@ from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value
 from kerascli.ops.linear import batch_sum
 from kerascli.ops.reduction import sum as total
 from kerascli.ops.softmax import softmax
+from kerascli.program.build import Target, data_loss
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
 
@@ -133,6 +134,23 @@ def test_ignored_classes_have_neither_loss_nor_gradient_wherever_their_number_li
         np.testing.assert_allclose(values, expected[0], rtol=2e-6, atol=1e-7)
         np.testing.assert_allclose(gradient, expected[1], rtol=2e-6, atol=1e-7)
         assert not values[y == ignored].any() and not gradient[y == ignored].any()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignored", [None, 2])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"])
+def test_the_loss_of_a_batch_is_keras_own(reduction: str, ignored: int | None, weighted: bool) -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((ROWS, 4)).astype(np.float32), np.array([0, 2, 3, 2, 2, 1], np.int32)
+    weight = rng.random(ROWS).astype(np.float32) if weighted else None
+    config = {"reduction": reduction, "ignore_class": ignored, "from_logits": True}
+    trace = Trace()
+    y_pred = trace.add(Input("x", Type((4,))), scope=Scope.BLOCK)
+    loss = Loss.parse({"type": "SparseCategoricalCrossentropy", **config})
+    value = data_loss("out", Target(loss, (), "int32"), y_pred, None, weighted)
+    feeds = {"x": x, "y:out": y, "inverse_batch": 1 / ROWS, **({} if weight is None else {"w:out": weight})}
+    expected = keras.losses.SparseCategoricalCrossentropy(**config)(y, x, weight)
+    np.testing.assert_allclose(evaluate([value], feeds, ROWS, np.float32)[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("word", sorted(n for n in Loss.names() if n not in ("crossentropy", "ce")))
