@@ -33,7 +33,6 @@ CODES = {
     "E313": "A metric does not fit its output and target.",
     "E314": "A callback cannot work with what this spec logs.",
     "E315": "`expect` names a figure that no run of this spec has.",
-    "E320": "A warning: the loss expects probabilities, and the last layer has no activation that makes them.",
-    "E321": "A warning: the loss expects raw scores, and the last layer makes probabilities of them.",
-    "E322": "A warning: a softmax over one number is always 1.",
+    "E320": "A warning: the loss expects probabilities and the last layer gives raw scores, or the reverse.",
+    "E321": "A warning: a softmax over one number is always 1.",
 }

@@ -64,7 +64,6 @@ class Component(BaseModel):
         frozen=True,
         extra="forbid",
         strict=True,
-        use_attribute_docstrings=True,
         defer_build=True,
         allow_inf_nan=False,
         protected_namespaces=(),

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kerascli.component import MODULES, Component, nearest
+from kerascli.docs import sentences
 from kerascli.errors import Problem, Span
 from kerascli.yamltext import Document, Node, Place, describe, scalar
 
@@ -129,8 +130,8 @@ class _Reader:
         return ""
 
     def missing_key(self, key: str, place: Place, model: type[BaseModel]) -> Problem:
-        field = model.model_fields.get(key)
-        about = f"`{key}`: {field.description}" if field and field.description else ""
+        sentence = sentences(model).get(key)
+        about = f"`{key}`: {sentence}" if sentence else ""
         more = f"see `kerascli explain {model.__name__}`" if issubclass(model, Component) else ""
         help = "; ".join(part for part in (about.rstrip("."), more) if part)
         return Problem("E202", f"{self.owner(place)} needs `{key}`", self.owner_span(place), "", help)

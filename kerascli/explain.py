@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from kerascli.codes import CODES
 from kerascli.component import Component, families, nearest, plain
+from kerascli.docs import sentences
 from kerascli.errors import Problem, SpecFailure
 from kerascli.spec import Spec
 from kerascli.yamltext import inline
@@ -112,7 +113,8 @@ def _arguments(model: type[BaseModel]) -> tuple[Argument, ...]:
     base = next((b for b in model.__mro__ if Component in b.__bases__), BaseModel)
     shared = base.model_fields if issubclass(base, BaseModel) else {}
     fields = sorted(model.model_fields.items(), key=lambda item: item[0] in shared)
-    return tuple(Argument(name, kind(f.annotation), _default(f), f.description or "") for name, f in fields)
+    about = sentences(model)
+    return tuple(Argument(name, kind(f.annotation), _default(f), about.get(name, "")) for name, f in fields)
 
 
 def _default(field: FieldInfo) -> str:

@@ -2,8 +2,7 @@
 
 Errors: E310 a loss, weight or metric for no output, E311 an output without a target, E312 a loss that does not fit its
 output and target, E313 a metric that does not, E315 a figure of `expect` that no run has. What Keras would do, but to
-no avail, is a warning: E320 raw scores where probabilities are wanted, E321 probabilities where raw scores are wanted,
-E322 a softmax over one number.
+no avail, is a warning: E320 raw scores where the loss wants probabilities, or the reverse; E321 softmax over one unit.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class _Matcher:
         loss = loss.resolve(node.shape, target)
         where = self.span(self.loss_place(output))
         try:
-            fault = loss.problem(target, info.dtype, info.classes, node.shape, None)
+            fault = loss.problem(target, info.classes, node.shape)
         except ShapeError as error:
             fault = str(error), error.help
         if fault:
@@ -125,21 +124,13 @@ class _Matcher:
 
     def doubts(self, node: Node, loss: Loss, where: Span) -> None:
         """What Keras would do without a word, and nobody wants."""
-        raw = getattr(loss, "from_logits", None)
-        last, name = activation(self.graph, node), loss.label
-        if raw is None:
-            return
+        last = activation(self.graph, node)
         if last == "softmax" and node.shape[-1:] == (1,):
             help = "use sigmoid with binary_crossentropy, or a unit for each class"
             message = f"softmax over the one number of `{node.name}` is always 1"
-            self.warn("E322", message, self.span(node.path), help)
-        elif raw and last in ("softmax", "sigmoid"):
-            help = f"drop `from_logits: true`, or the activation of `{node.name}`"
-            self.warn("E321", f"{name} expects raw scores, and `{node.name}` ends in {last}", where, help)
-        elif not raw and last == "linear":
-            wanted = "sigmoid" if loss.targets == "like_output" else "softmax"
-            help = f"add `activation: {wanted}` to `{node.name}`, or `from_logits: true` to the loss"
-            self.warn("E320", f"{name} expects probabilities, and `{node.name}` gives raw scores", where, help)
+            self.warn("E321", message, self.span(node.path), help)
+        elif doubt := loss.doubt(last):
+            self.warn("E320", f"{doubt[0]} (`{node.name}`)", where, doubt[1])
 
     def figures(self, goals: list[Goal]) -> list[Goal]:
         """The goals with their metrics, chosen by shape and named as Keras logs them."""
@@ -217,8 +208,8 @@ def wanted_encoding(loss: Loss, output: Shape, info: TargetInfo) -> str:
     return "none" if encoding == "one_hot" and info.shape == output else encoding
 
 
-def activation(graph: Graph, node: Node) -> str:
-    """The function that a node's values come out of: `linear` where that is certain, else its name, else nothing."""
+def activation(graph: Graph, node: Node) -> str | None:
+    """The function that a node's values come out of: `linear` where that is certain, None where it is not known."""
     layer = node.layer
     name = type(layer).__name__
     if name in ("Reshape", "Flatten", "Permute") and node.inputs:
@@ -226,6 +217,6 @@ def activation(graph: Graph, node: Node) -> str:
     if name == "Softmax":
         return "softmax"
     if not hasattr(layer, "activation"):
-        return ""
+        return None
     own = layer.activation
     return "linear" if own is None else snake_case(type(own).__name__)

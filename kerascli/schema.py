@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kerascli.component import Component, families
+from kerascli.docs import sentences
 from kerascli.spec import Spec
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -38,6 +39,8 @@ class _Linker:
     def linked(self, model: type[BaseModel]) -> Schema:
         """A model's schema; its own definitions move to the top."""
         own: Schema = model.model_json_schema()
+        for key, sentence in sentences(model).items():
+            own["properties"][key] = {"description": sentence, **own["properties"][key]}
         for name, part in own.pop("$defs", {}).items():
             self.definitions[name] = self.link(part)
         found: Schema = self.link(own)

@@ -34,9 +34,7 @@ from kerascli.overrides import override
 from kerascli.sources.base import Source
 from kerascli.yamltext import Document
 
-SETTINGS = ConfigDict(
-    frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
-)
+SETTINGS = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 BOUND = re.compile(r"\s*(<=|>=|<|>|==)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
 
 
