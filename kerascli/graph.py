@@ -266,7 +266,9 @@ class _Builder:
             weights = draft.layer.declare(*shapes)
             dtype = draft.layer.infer_dtype(*(source.dtype for source in sources))
             for spec in weights:
-                spec.initializer.check(spec.shape)
+                for rule in (spec.initializer, spec.regularizer, spec.constraint):
+                    if rule is not None:
+                        rule.check(spec.shape)
         except ShapeError as error:
             given = " and ".join(f"{shown(s.shape)} from {s.title}" for s in sources)
             self.fail("E301", draft, f"{draft.title} does not fit its input", f"gets {given}: {error}", error.help)

@@ -2,7 +2,7 @@
 
 A training step is two calls, in Keras's order of events:
 
-- `prepare`, once, on the whole gradients: undo the loss scale, accumulate, clip;
+- `prepare`, once, on the whole gradients: accumulate, clip;
 - `advance`, on any slices of the flat vectors, in parallel: decay the weights, apply the rule, average the weights.
 
 Constraints come after both. Steps are Keras's iterations: batches counted from 0, accumulated ones included.
@@ -52,7 +52,8 @@ class Optimizer(Component):
     ema_overwrite_frequency: int | None = Field(None, ge=1)
     """Number of steps after which the weights are replaced by their average, again and again."""
     loss_scale_factor: float | None = Field(None, gt=0)
-    """Factor of the loss, undone in the gradients, against underflow."""
+    """Factor of the loss that is undone in the gradients, against underflow in half precision; in this engine's float32
+    the two cancel out, so neither is done."""
     gradient_accumulation_steps: int | None = Field(None, ge=2)
     """Number of batches whose mean gradient makes one step."""
 
@@ -120,9 +121,6 @@ class Optimizer(Component):
 
         `accumulators` are the slots of that name, or empty.
         """
-        if self.loss_scale_factor is not None:
-            for g in gradients:
-                np.divide(g, self.loss_scale_factor, out=g)
         if self.gradient_accumulation_steps and not self._accumulate(gradients, accumulators, iteration):
             return False
         self.clip(gradients)

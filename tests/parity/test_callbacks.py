@@ -18,11 +18,11 @@ from kerascli.callbacks.base import Callback, Direction
 from kerascli.ops.ir import Array
 
 Logs = dict[str, float]
-EPOCHS, BATCHES = 14, 4
+EPOCHS = 14
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 
-def walk(seed: int, missing: bool = False, bad: int | None = None) -> list[tuple[list[Logs], Logs]]:
+def walk(seed: int, missing: bool = False, bad: int | None = None, batches: int = 4) -> list[tuple[list[Logs], Logs]]:
     """For each epoch, the logs of its batches and its own: losses that fall, stick, tie and rise again."""
     rng = np.random.default_rng(seed)
     value, found = 1.0, []
@@ -32,11 +32,18 @@ def walk(seed: int, missing: bool = False, bad: int | None = None) -> list[tuple
         logs = {"loss": loss, "accuracy": 1 - value / 2, "val_loss": value + 0.1, "val_accuracy": 0.9 - value / 2}
         if missing and epoch % 3 == 1:
             logs = {name: x for name, x in logs.items() if not name.startswith("val_")}
-        found.append(([{"loss": loss, "accuracy": 0.5 + batch / 100} for batch in range(BATCHES)], logs))
+        found.append(([{"loss": loss, "accuracy": 0.5 + batch / 100} for batch in range(batches)], logs))
     return found
 
 
-WALKS = {"0": walk(0), "1": walk(1), "2": walk(2), "missing": walk(3, missing=True), "nan": walk(4, bad=3)}
+WALKS = {
+    "0": walk(0),
+    "1": walk(1),
+    "2": walk(2),
+    "missing": walk(3, missing=True),
+    "nan": walk(4, bad=3),
+    "one": walk(5, batches=1),
+}
 
 
 @dataclass

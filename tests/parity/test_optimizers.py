@@ -96,7 +96,8 @@ def test_weights_and_slots_are_keras_s(name: str, rule: dict[str, Any], options:
     start = [rng.normal(size=s).astype(np.float32) for s in SHAPES]
     grads = [gradients(rng) for _ in range(STEPS)]
     weights, slots = ours_runs(ours, start, grads)
-    expected, state = keras_runs(theirs, start, grads)
+    scale = np.float32(theirs.loss_scale_factor or 1)  # Keras gets the gradients of the scaled loss
+    expected, state = keras_runs(theirs, start, [[g * scale for g in whole] for whole in grads])
     for w, v in zip(weights, expected, strict=True):
         np.testing.assert_allclose(w, np.asarray(v).reshape(-1), rtol=1e-6, atol=5e-7)
     saved = [np.asarray(v) for v in state][1 if "learning_rate" in options else 2 :]
