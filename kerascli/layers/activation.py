@@ -1,0 +1,121 @@
+"""Activations as layers of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from pydantic import Field
+
+from kerascli import activations
+from kerascli.component import Example
+from kerascli.layer import Context, Layer
+from kerascli.layers.arguments import penalise, sample_axes
+from kerascli.ops.elementwise import cast, multiply, where
+from kerascli.ops.ir import Shape, Value
+from kerascli.ops.shape import permute, reshape
+from kerascli.ops.softmax import softmax
+from kerascli.regularizers import Regularizer
+
+
+class Activation(Layer):
+    """An activation of the input, by its name."""
+
+    examples = (
+        Example({"activation": "relu"}, inputs=((5,),)),
+        Example({"activation": {"type": "elu", "alpha": 0.5}, "activity_regularizer": "l2"}, inputs=((2, 3),)),
+        Example({"activation": "glu"}, inputs=((3, 4),)),
+        Example({"activation": "softmax"}, inputs=((2, 4),)),
+    )
+
+    activation: activations.Activation
+    """The function."""
+    activity_regularizer: Regularizer | None = None
+    """Penalty on the output, per sample of the batch."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        return self.activation.infer_shape(shape)
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return penalise(context, self.activity_regularizer, self.activation.apply(x))
+
+
+class ReLU(Layer):
+    """max(x, 0); generally negative_slope · (x - threshold) below the threshold, x above it, at most max_value."""
+
+    examples = (
+        Example(inputs=((5,),)),
+        Example({"max_value": 1.0, "negative_slope": 0.1, "threshold": 0.2}, inputs=((2, 3),)),
+    )
+
+    max_value: float | None = Field(None, ge=0)
+    """Largest value of the output; none by default."""
+    negative_slope: float = Field(0.0, ge=0)
+    """Slope below the threshold."""
+    threshold: float = Field(0.0, ge=0)
+    """Value below which x is damped or set to zero."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        function = activations.Relu(
+            negative_slope=self.negative_slope, max_value=self.max_value, threshold=self.threshold
+        )
+        return function.apply(x)
+
+
+class LeakyReLU(Layer):
+    """x where x > 0, else negative_slope · x."""
+
+    examples = (Example(inputs=((5,),)), Example({"negative_slope": 0.05}, inputs=((2, 3),)))
+
+    negative_slope: float = Field(0.3, ge=0)
+    """Slope for negative x (0.3 here, 0.2 in the activation `leaky_relu`)."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return activations.LeakyRelu(negative_slope=self.negative_slope).apply(x)
+
+
+class Softmax(Layer):
+    """exp(x) / Σ exp(x) along one axis, or over several together.
+
+    A mask of the input's own shape leaves numbers out; Keras refuses masks of other shapes, here they just pass on.
+    """
+
+    examples = (
+        Example(inputs=((5,),)),
+        Example({"axis": 1}, inputs=((2, 3),)),
+        Example({"axis": [1, 3]}, inputs=((2, 3, 4),)),
+    )
+
+    axis: int | list[int] = -1
+    """Axis, or axes, along which the results add up to 1; the batch is axis 0."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        self._axes(shape)
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        mask = context.masks[0]
+        if mask is not None and mask.shape != x.shape:
+            mask = None
+        if mask is not None:
+            x = where(mask, x, -1e9)
+        y = self._softmax(x, self._axes(x.shape))
+        return y if mask is None else multiply(y, cast(mask, "float"))
+
+    def _axes(self, shape: Shape) -> tuple[int, ...]:
+        return sample_axes(self.axis if isinstance(self.axis, int) else tuple(self.axis), shape)
+
+    def _softmax(self, x: Value, axes: tuple[int, ...]) -> Value:
+        if len(axes) == 1:
+            return softmax(x, axes[0])
+        order = (*(k for k in range(len(x.shape)) if k not in axes), *axes)
+        moved = permute(x, order)
+        kept = moved.shape[: -len(axes)]
+        y = reshape(softmax(reshape(moved, (*kept, x.size // prod(kept)))), moved.shape)
+        return permute(y, tuple(order.index(k) for k in range(len(order))))

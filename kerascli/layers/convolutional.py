@@ -1,0 +1,200 @@
+"""Convolutions over time (Conv1D) and over images (Conv2D), channels in the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kerascli.component import Example
+from kerascli.constraints import Constraint
+from kerascli.initializers import GlorotUniform, Initializer, Zeros
+from kerascli.layer import Context, WeightSpec
+from kerascli.layers.arguments import (
+    DataFormat,
+    Function,
+    Padding,
+    Size1,
+    Size2,
+    _Unmasked,
+    activated,
+    activated_shape,
+    penalise,
+    rank,
+)
+from kerascli.ops.ir import Shape, ShapeError, Value
+from kerascli.ops.linear import bias_add
+from kerascli.ops.shape import reshape
+from kerascli.ops.window import conv, pad
+from kerascli.regularizers import Regularizer
+
+
+class _Convolution(_Unmasked):
+    """y = activation(x ∗ kernel + bias), the window sliding over all axes but the last."""
+
+    axes: ClassVar[tuple[str, ...]]
+    """Names of a sample's axes."""
+
+    filters: int = Field(ge=1)
+    """Channels of the output."""
+    kernel_size: Size1 | Size2
+    """Extent of the window."""
+    strides: Size1 | Size2
+    """Steps between windows."""
+    padding: Literal["valid", "same", "causal"] = "valid"
+    """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+    dilation_rate: Size1 | Size2
+    """Distance between the inputs that a window reads."""
+    groups: int = Field(1, ge=1)
+    """Number of equal parts of the channels that are convolved apart from each other."""
+    activation: Function = None
+    """Function of the output; none (linear) by default."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    kernel_initializer: Initializer = GlorotUniform()
+    """First values of the kernel."""
+    bias_initializer: Initializer = Zeros()
+    """First values of the bias."""
+    kernel_regularizer: Regularizer | None = None
+    """Penalty on the kernel."""
+    bias_regularizer: Regularizer | None = None
+    """Penalty on the bias."""
+    activity_regularizer: Regularizer | None = None
+    """Penalty on the output, per sample of the batch."""
+    kernel_constraint: Constraint | None = None
+    """Rule that the kernel obeys."""
+    bias_constraint: Constraint | None = None
+    """Rule that the bias obeys."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.filters % self.groups:
+            raise PydanticCustomError(
+                "groups",
+                "`filters` ({filters}) must be a multiple of `groups` ({groups})",
+                {"filters": self.filters, "groups": self.groups},
+            )
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise PydanticCustomError(
+                "strides_dilation", "either `strides` or `dilation_rate` may be above 1, not both (as in Keras)"
+            )
+        return self
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, len(self.axes), ", ".join(self.axes))
+        if shape[-1] % self.groups:
+            raise ShapeError(f"{shape[-1]} channels do not divide into {self.groups} groups")
+        sizes = zip(shape[:-1], self.kernel_size, self.strides, self.dilation_rate, strict=True)
+        extents = tuple(self._outputs(*size) for size in sizes)
+        return activated_shape(self.activation, (*extents, self.filters))
+
+    def _outputs(self, size: int, window: int, stride: int, dilation: int) -> int:
+        if self.padding != "valid":
+            return -(-size // stride)
+        reach = (window - 1) * dilation + 1
+        if reach > size:
+            raise ShapeError(
+                f"a window of {reach} does not fit into {size} inputs",
+                "use `padding: same`, a smaller `kernel_size`, or less pooling before it",
+            )
+        return (size - reach) // stride + 1
+
+    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        extent = (*self.kernel_size, shape[-1] // self.groups, self.filters)
+        kernel = WeightSpec(
+            "kernel", extent, self.kernel_initializer, True, self.kernel_regularizer, self.kernel_constraint
+        )
+        bias = WeightSpec(
+            "bias", (self.filters,), self.bias_initializer, True, self.bias_regularizer, self.bias_constraint
+        )
+        return (kernel, bias) if self.use_bias else (kernel,)
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        y = self._convolve(x, w["kernel"])
+        if self.use_bias:
+            y = bias_add(y, w["bias"])
+        return penalise(context, self.activity_regularizer, activated(self.activation, y))
+
+    def _convolve(self, x: Value, kernel: Value) -> Value:
+        raise NotImplementedError
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class Conv1D(_Convolution):
+    """Convolution over sequences: (T, C) → (T', filters)."""
+
+    aliases = ("Convolution1D",)
+    axes = ("steps", "channels")
+    examples = (
+        Example({"filters": 3, "kernel_size": 3}, inputs=((8, 2),)),
+        Example({"filters": 4, "kernel_size": 2, "strides": 2, "padding": "same"}, inputs=((7, 3),)),
+        Example(
+            {"filters": 4, "kernel_size": 3, "padding": "causal", "dilation_rate": 2, "activation": "relu"},
+            inputs=((9, 2),),
+        ),
+        Example({"filters": 4, "kernel_size": 3, "groups": 2, "use_bias": False}, inputs=((6, 4),)),
+        Example({"filters": 3, "kernel_size": 4, "strides": 3}, inputs=((12, 5),)),
+    )
+
+    kernel_size: Size1
+    """Steps that a window spans."""
+    strides: Size1 = (1,)
+    """Steps between windows."""
+    padding: Literal["valid", "same", "causal"] = "valid"
+    """`valid`: windows lie inside the input; `same`: zeros on both sides; `causal`: zeros before it only."""
+    dilation_rate: Size1 = (1,)
+    """Distance between the steps that a window reads."""
+
+    def _convolve(self, x: Value, kernel: Value) -> Value:
+        (width,), (dilation,), padding = self.kernel_size, self.dilation_rate, self.padding
+        if padding == "causal":
+            x, padding = pad(x, (((width - 1) * dilation, 0), (0, 0))), "valid"
+        image = reshape(x, (1, *x.shape))
+        flat = reshape(kernel, (1, *kernel.shape))
+        y = conv(image, flat, (1, *self.strides), padding, (1, dilation), self.groups)
+        return reshape(y, y.shape[1:])
+
+
+class Conv2D(_Convolution):
+    """Convolution over images: (H, W, C) → (H', W', filters)."""
+
+    aliases = ("Convolution2D",)
+    axes = ("height", "width", "channels")
+    examples = (
+        Example({"filters": 3, "kernel_size": 3}, inputs=((6, 7, 2),)),
+        Example({"filters": 4, "kernel_size": [3, 2], "strides": 2, "padding": "same"}, inputs=((7, 6, 1),)),
+        Example(
+            {"filters": 4, "kernel_size": 3, "dilation_rate": 2, "activation": "relu", "padding": "same"},
+            inputs=((6, 6, 3),),
+        ),
+        Example({"filters": 6, "kernel_size": 2, "groups": 3, "use_bias": False}, inputs=((5, 5, 6),)),
+        Example({"filters": 20, "kernel_size": 1, "activation": "tanh"}, inputs=((3, 4, 18),)),
+        Example(
+            {
+                "filters": 2,
+                "kernel_size": [2, 3],
+                "strides": [1, 2],
+                "kernel_regularizer": "l1",
+                "activity_regularizer": "l2",
+            },
+            inputs=((4, 7, 17),),
+        ),
+    )
+
+    kernel_size: Size2
+    """Rows and columns that a window spans."""
+    strides: Size2 = (1, 1)
+    """Rows and columns between windows."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
+    dilation_rate: Size2 = (1, 1)
+    """Distance between the rows and columns that a window reads."""
+
+    def _convolve(self, x: Value, kernel: Value) -> Value:
+        return conv(x, kernel, self.strides, self.padding, self.dilation_rate, self.groups)

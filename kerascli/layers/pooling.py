@@ -1,0 +1,216 @@
+"""Pooling: windows, or everything, reduced to the largest value or the mean, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from kerascli.component import Example
+from kerascli.layer import Context
+from kerascli.layers.arguments import DataFormat, Padding, Size1, Size2, _Unmasked, rank
+from kerascli.ops import reduction
+from kerascli.ops.elementwise import cast, divide, where
+from kerascli.ops.ir import Shape, ShapeError, Value
+from kerascli.ops.pooling import average_pool, max_pool
+from kerascli.ops.shape import reshape
+
+AXES = {2: "steps, channels", 3: "height, width, channels"}
+
+
+class _Pooling(_Unmasked):
+    """Windows over all axes but the last."""
+
+    largest: ClassVar[bool]
+
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+        """Window, strides and padding."""
+        raise NotImplementedError
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        window, strides, padding = self._geometry()
+        rank(shape, len(window) + 1, AXES[len(window) + 1])
+        if padding == "same":
+            return (*(-(-size // step) for size, step in zip(shape[:-1], strides, strict=True)), shape[-1])
+        for size, extent in zip(shape[:-1], window, strict=True):
+            if extent > size:
+                raise ShapeError(
+                    f"a window of {extent} does not fit into {size} inputs",
+                    "use `padding: same`, a smaller `pool_size`, or less pooling before it",
+                )
+        sizes = zip(shape[:-1], window, strides, strict=True)
+        return (*((size - extent) // step + 1 for size, extent, step in sizes), shape[-1])
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        window, strides, padding = self._geometry()
+        pool = max_pool if self.largest else average_pool
+        if len(window) == 2:
+            return pool(x, (window[0], window[1]), (strides[0], strides[1]), padding)
+        y = pool(reshape(x, (1, *x.shape)), (1, window[0]), (1, strides[0]), padding)
+        return reshape(y, y.shape[1:])
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class MaxPooling1D(_Pooling):
+    """The largest of every window: (T, C) → (T', C)."""
+
+    aliases = ("MaxPool1D",)
+    largest = True
+    examples = (
+        Example(inputs=((8, 3),)),
+        Example({"pool_size": 3, "strides": 2, "padding": "same"}, inputs=((8, 2),)),
+        Example({"pool_size": 3}, inputs=((10, 2),)),
+    )
+
+    pool_size: Size1 = (2,)
+    """Steps that a window spans."""
+    strides: Size1 | None = None
+    """Steps between windows; by default those of a window."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+        return self.pool_size, self.strides or self.pool_size, self.padding
+
+
+class MaxPooling2D(_Pooling):
+    """The largest of every window: (H, W, C) → (H', W', C)."""
+
+    aliases = ("MaxPool2D",)
+    largest = True
+    examples = (
+        Example(inputs=((6, 8, 3),)),
+        Example({"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}, inputs=((7, 5, 2),)),
+        Example({"pool_size": 3, "strides": 2}, inputs=((8, 7, 2),)),
+        Example({"pool_size": [2, 3]}, inputs=((7, 7, 2),)),
+    )
+
+    pool_size: Size2 = (2, 2)
+    """Rows and columns that a window spans."""
+    strides: Size2 | None = None
+    """Rows and columns between windows; by default those of a window."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+        return self.pool_size, self.strides or self.pool_size, self.padding
+
+
+class AveragePooling1D(_Pooling):
+    """The mean of every window, of the inputs that are really there: (T, C) → (T', C)."""
+
+    aliases = ("AvgPool1D",)
+    largest = False
+    examples = (
+        Example({"pool_size": 2}, inputs=((8, 3),)),
+        Example({"pool_size": 3, "strides": 2, "padding": "same"}, inputs=((8, 2),)),
+    )
+
+    pool_size: Size1
+    """Steps that a window spans."""
+    strides: Size1 | None = None
+    """Steps between windows; by default those of a window."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+        return self.pool_size, self.strides or self.pool_size, self.padding
+
+
+class AveragePooling2D(_Pooling):
+    """The mean of every window, of the inputs that are really there: (H, W, C) → (H', W', C)."""
+
+    aliases = ("AvgPool2D",)
+    largest = False
+    examples = (
+        Example({"pool_size": 2}, inputs=((6, 8, 3),)),
+        Example({"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}, inputs=((7, 5, 2),)),
+        Example({"pool_size": 3, "strides": 2}, inputs=((8, 7, 2),)),
+    )
+
+    pool_size: Size2
+    """Rows and columns that a window spans."""
+    strides: Size2 | None = None
+    """Rows and columns between windows; by default those of a window."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+        return self.pool_size, self.strides or self.pool_size, self.padding
+
+
+class _GlobalPooling(_Unmasked):
+    """Everything but the channels reduced."""
+
+    axes: ClassVar[int]
+    """Axes that are reduced."""
+    largest: ClassVar[bool]
+
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+    keepdims: bool = False
+    """Whether the reduced axes stay, with length 1."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, self.axes + 1, AXES[self.axes + 1])
+        return (*((1,) * self.axes if self.keepdims else ()), shape[-1])
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        reduce = reduction.max if self.largest else reduction.mean
+        return reduce(x, tuple(range(self.axes)), self.keepdims)
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class GlobalMaxPooling1D(_GlobalPooling):
+    """The largest over time: (T, C) → (C,)."""
+
+    aliases = ("GlobalMaxPool1D",)
+    axes = 1
+    largest = True
+    examples = (Example(inputs=((6, 3),)), Example({"keepdims": True}, inputs=((5, 2),)))
+
+
+class GlobalMaxPooling2D(_GlobalPooling):
+    """The largest over the image: (H, W, C) → (C,)."""
+
+    aliases = ("GlobalMaxPool2D",)
+    axes = 2
+    largest = True
+    examples = (Example(inputs=((4, 5, 3),)), Example({"keepdims": True}, inputs=((3, 3, 2),)))
+
+
+class GlobalAveragePooling1D(_GlobalPooling):
+    """The mean over time, of the steps that the mask leaves: (T, C) → (C,)."""
+
+    aliases = ("GlobalAvgPool1D",)
+    axes = 1
+    largest = False
+    examples = (Example(inputs=((6, 3),)), Example({"keepdims": True}, inputs=((5, 2),)))
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        mask = context.masks[0]
+        if mask is None:
+            return super().call(context, w, x)
+        there = reshape(mask, (*mask.shape, 1))
+        total = reduction.sum(where(there, x, 0.0), 0, self.keepdims)
+        return divide(total, reduction.sum(cast(there, "float"), 0, self.keepdims))
+
+
+class GlobalAveragePooling2D(_GlobalPooling):
+    """The mean over the image: (H, W, C) → (C,)."""
+
+    aliases = ("GlobalAvgPool2D",)
+    axes = 2
+    largest = False
+    examples = (Example(inputs=((4, 5, 3),)), Example({"keepdims": True}, inputs=((3, 3, 2),)))

@@ -1,0 +1,126 @@
+"""Layers that disturb their input in training and pass it on unchanged otherwise.
+
+Which numbers drop out follows from the spec's seed (or the layer's), the step and the sample: see ops/random.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from kerascli.component import Example
+from kerascli.layer import Context, Layer
+from kerascli.layers.arguments import DataFormat, Rate, rank
+from kerascli.ops.ir import Shape, ShapeError, Value
+from kerascli.ops.random import dropout, gaussian_noise
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Dropout(Layer):
+    """A share `rate` of the numbers set to zero in training, the others scaled by 1 / (1 - rate)."""
+
+    examples = (
+        Example({"rate": 0.5}, inputs=((8,),)),
+        Example({"rate": 0.2, "noise_shape": [None, 1, 4], "seed": 3}, inputs=((5, 4),)),
+        Example({"rate": 0.3, "noise_shape": [1, 5, 4]}, inputs=((5, 4),)),
+        Example({"rate": 0.0}, inputs=((3,),)),
+    )
+
+    rate: Rate
+    """Share of the numbers that drop out."""
+    noise_shape: Annotated[tuple[int | None, ...] | None, BeforeValidator(_as_tuple)] = None
+    """Shape of the mask with the batch axis first: 1 where numbers drop out together, null for the input's length."""
+    seed: int | None = None
+    """Seed of the layer's random numbers; by default it follows from the spec's."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        self._mask_shape(shape)
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if not context.training or self.rate == 0:
+            return x
+        shared = self.noise_shape is not None and self.noise_shape[0] == 1
+        return dropout(x, self.rate, self._mask_shape(x.shape), self.seed, shared)
+
+    def _mask_shape(self, shape: Shape) -> Shape:
+        if self.noise_shape is None:
+            return shape
+        batch, *noise = self.noise_shape
+        if len(noise) != len(shape) or any(n not in (None, 1, s) for n, s in zip(noise, shape, strict=True)):
+            raise ShapeError(f"`noise_shape` {list(self.noise_shape)} does not broadcast to samples {shape}")
+        if batch not in (None, 1):
+            raise ShapeError(
+                f"`noise_shape` begins with {batch}, but the batch has no fixed size",
+                "begin it with null (a mask for each sample) or 1 (one for all)",
+            )
+        return tuple(s if n is None else n for n, s in zip(noise, shape, strict=True))
+
+
+class SpatialDropout1D(Layer):
+    """Whole channels of a sequence (T, C) set to zero in training, the others scaled by 1 / (1 - rate)."""
+
+    examples = (Example({"rate": 0.5}, inputs=((6, 4),)), Example({"rate": 0.2, "seed": 1}, inputs=((3, 5),)))
+
+    rate: Rate
+    """Share of the channels that drop out."""
+    seed: int | None = None
+    """Seed of the layer's random numbers; by default it follows from the spec's."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, 2, "steps, channels")
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if not context.training or self.rate == 0:
+            return x
+        return dropout(x, self.rate, (1, x.shape[-1]), self.seed)
+
+
+class SpatialDropout2D(Layer):
+    """Whole channels of an image (H, W, C) set to zero in training, the others scaled by 1 / (1 - rate)."""
+
+    examples = (Example({"rate": 0.5}, inputs=((3, 4, 5),)), Example({"rate": 0.2, "seed": 1}, inputs=((2, 2, 6),)))
+
+    rate: Rate
+    """Share of the channels that drop out."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+    seed: int | None = None
+    """Seed of the layer's random numbers; by default it follows from the spec's."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, 3, "height, width, channels")
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if not context.training or self.rate == 0:
+            return x
+        return dropout(x, self.rate, (1, 1, x.shape[-1]), self.seed)
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class GaussianNoise(Layer):
+    """Normal noise of mean 0 added in training."""
+
+    examples = (Example({"stddev": 0.1}, inputs=((8,),)), Example({"stddev": 0.5, "seed": 2}, inputs=((3, 4),)))
+
+    stddev: float = Field(ge=0, le=1)
+    """Standard deviation of the noise."""
+    seed: int | None = None
+    """Seed of the layer's random numbers; by default it follows from the spec's."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if not context.training or self.stddev == 0:
+            return x
+        return gaussian_noise(x, self.stddev, self.seed)
