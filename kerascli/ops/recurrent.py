@@ -30,7 +30,7 @@ from kerascli.ops.shape import move_batch, whole_axis
 
 LARGEST_EXPONENT = 80.0
 """exp is finite up to here in float32, and 1 / (1 + exp(80)) is as good as 0."""
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """Elements of a few steps' gates, which stay in the cache between the factors and the steps that use them."""
 
 
