@@ -28,7 +28,7 @@ FUZZ = 1e-7
 class RenormClipping(BaseModel):
     """Bounds of batch renormalisation's corrections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     rmax: float | None = None
     """Largest factor."""
