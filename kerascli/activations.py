@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from kerascli.component import Component, Example
+from kerascli.component import Component, Example, snake_case
 from kerascli.ops import activation, softmax
 from kerascli.ops import elementwise as e
 from kerascli.ops.ir import Shape, ShapeError, Value
@@ -25,6 +25,11 @@ class Activation(Component):
     family = "activation"
     snake_names = True
     examples: ClassVar[tuple[Example, ...]] = (Example(),)
+
+    @classmethod
+    def type_name(cls) -> str:
+        """Keras's name of the function."""
+        return snake_case(cls.__name__)
 
     def infer_shape(self, shape: Shape) -> Shape:
         """Shape of one sample of the result; raises ShapeError where the input does not fit."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.util
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -131,13 +132,20 @@ class Component(BaseModel):
 
     @classmethod
     def find(cls, name: str) -> type[Component] | None:
-        """The member of this family that Keras knows under `name`."""
-        return cls.names().get(name)
+        """The member of this family that Keras knows under `name`; no more of the family is imported than it takes."""
+        if module := _classes(cls.family).get(name):
+            importlib.import_module(module)
+        return cls.loaded_names().get(name) or cls.names().get(name)
 
     @classmethod
     def names(cls) -> dict[str, type[Component]]:
         """Every identifier of the family and the member it stands for, class names first."""
         load_family(cls.family)
+        return cls.loaded_names()
+
+    @classmethod
+    def loaded_names(cls) -> dict[str, type[Component]]:
+        """The same of what is imported so far."""
         found = dict(cls.members)
         for member in cls.members.values():
             others = (*member.aliases, *((snake_case(member.__name__),) if cls.snake_names else ()))
@@ -145,9 +153,14 @@ class Component(BaseModel):
                 found.setdefault(alias, member)
         return found
 
+    @classmethod
+    def type_name(cls) -> str:
+        """What a spec calls it."""
+        return cls.__name__
+
     def dump(self) -> dict[str, Any]:
         """The component as the YAML would write it, every default included."""
-        return {"type": type(self).__name__, **{k: plain(getattr(self, k)) for k in type(self).model_fields}}
+        return {"type": self.type_name(), **{k: plain(getattr(self, k)) for k in type(self).model_fields}}
 
 
 def plain(value: Any) -> Any:
@@ -174,9 +187,26 @@ def families() -> dict[str, type[Component]]:
 @functools.cache
 def load_family(family: str) -> None:
     """Import the family's folder, every module of it, so that its members are registered."""
+    for module in _modules(family):
+        importlib.import_module(module)
+
+
+def _modules(family: str) -> list[str]:
     module = importlib.import_module(MODULES[family])
-    for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
-        importlib.import_module(f"{MODULES[family]}.{info.name}")
+    folder = getattr(module, "__path__", None)
+    return [f"{MODULES[family]}.{info.name}" for info in pkgutil.iter_modules(folder)] if folder else [MODULES[family]]
+
+
+@functools.cache
+def _classes(family: str) -> dict[str, str]:
+    """The module of every class in the family's folder, by class name and its snake_case, without importing them."""
+    found = {}
+    for module in _modules(family):
+        spec = importlib.util.find_spec(module)
+        text = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+        for name in re.findall(r"^class (\w+)\(", text, re.MULTILINE):
+            found |= {name: module, snake_case(name): module}
+    return found
 
 
 def snake_case(name: str) -> str:

@@ -52,7 +52,7 @@ def listing() -> dict[str, list[str]]:
     found = {}
     for name, family in families().items():
         family.names()
-        found[name] = sorted({_type_name(member) for member in family.members.values()})
+        found[name] = sorted({member.type_name() for member in family.members.values()})
     return found
 
 
@@ -91,17 +91,11 @@ def _section(name: str, model: type[BaseModel]) -> Entry:
 
 def _component(member: type[Component]) -> Entry:
     words = [word for word, other in member.names().items() if other is member]
-    name = _type_name(member)
+    name = member.type_name()
     config = dict(member.examples[0].config) if member.examples else {}
     example = inline({"type": name, **plain(config)})
     aliases = tuple(word for word in dict.fromkeys((*words, *member.aliases)) if word != name)
     return Entry(name, member.family, _docs(member), _arguments(member), aliases, example)
-
-
-def _type_name(member: type[Component]) -> str:
-    """What a spec calls it: what the family itself writes, or else the class name."""
-    own = getattr(member, "type_name", None)
-    return str(own()) if own else member.__name__
 
 
 def _docs(model: type[BaseModel]) -> str:
@@ -124,7 +118,7 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined:
         return ""
     if isinstance(value, Component):
-        return _type_name(type(value))
+        return type(value).type_name()
     return inline(plain(value))
 
 

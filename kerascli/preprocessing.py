@@ -66,7 +66,7 @@ def no_value(name: str) -> Failure:
 
 
 _STRICT = ConfigDict(
-    frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
+    frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
 )
 
 

@@ -28,8 +28,8 @@ class Loss(Component):
     """How the losses of a batch become one: their sum, or that divided by their number or by the sum of the weights."""
 
     @classmethod
-    def names(cls) -> dict[str, type[Component]]:
-        return {**super().names(), **cls.by_shape}
+    def loaded_names(cls) -> dict[str, type[Component]]:
+        return {**super().loaded_names(), **cls.by_shape}
 
     @property
     def label(self) -> str:

@@ -42,8 +42,8 @@ class Metric(Component):
         return super().parse(value)
 
     @classmethod
-    def names(cls) -> dict[str, type[Component]]:
-        return {**super().names(), **cls.by_shape}
+    def loaded_names(cls) -> dict[str, type[Component]]:
+        return {**super().loaded_names(), **cls.by_shape}
 
     @property
     def column(self) -> str:
