@@ -5,7 +5,7 @@ from __future__ import annotations
 from kerascli.component import Example
 from kerascli.losses.base import _LikeOutput, matched
 from kerascli.ops.ir import Value
-from kerascli.ops.loss import absolute_distance, squared_distance
+from kerascli.ops.loss import AbsoluteDistance, SquaredDistance, distance
 
 SHAPES = (Example(inputs=((3,), (3,))), Example(inputs=((1,), ())), Example(inputs=((4, 2), (4, 2))))
 
@@ -17,7 +17,7 @@ class MeanSquaredError(_LikeOutput):
     examples = SHAPES
 
     def values(self, y_true: Value, y_pred: Value) -> Value:
-        return squared_distance(matched(y_true, y_pred), y_pred)
+        return distance(matched(y_true, y_pred), y_pred, SquaredDistance())
 
 
 class MeanAbsoluteError(_LikeOutput):
@@ -27,4 +27,4 @@ class MeanAbsoluteError(_LikeOutput):
     examples = SHAPES
 
     def values(self, y_true: Value, y_pred: Value) -> Value:
-        return absolute_distance(matched(y_true, y_pred), y_pred)
+        return distance(matched(y_true, y_pred), y_pred, AbsoluteDistance())

@@ -49,6 +49,13 @@ class _RowLoss(Op):
         return 4 * rows * y.inputs[0].size
 
 
+class _SavingLoss(_RowLoss):
+    """Saves an array of the shape of the first input for its gradient."""
+
+    def further(self, *inputs: Value) -> tuple[Type, ...]:
+        return (inputs[0].type,)
+
+
 @dataclass(frozen=True)
 class _RowGradient(Op):
     """The gradient of a row loss: shape and dtype of the first input."""
@@ -57,6 +64,9 @@ class _RowGradient(Op):
 
     def infer(self, *inputs: Value) -> Type:
         return inputs[0].type
+
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        return ((_row(inputs[0], rows), "float"),)
 
     def flops(self, y: Value, rows: int) -> int:
         return 3 * rows * y.size
@@ -124,11 +134,8 @@ class NumberedLoss(_RowLoss):
         return None, y.trace.add(NumberedGradient(), p, at, dy), None
 
 
-class NumberedLossOfLogits(_RowLoss):
+class NumberedLossOfLogits(_SavingLoss):
     """log Σ exp(x) - x[at]. Inputs: x, at. Saves p = softmax(x)."""
-
-    def further(self, *inputs: Value) -> tuple[Type, ...]:
-        return (inputs[0].type,)
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         return ((_row(inputs[0], rows), "float"),)
@@ -153,9 +160,6 @@ class NumberedLossOfLogits(_RowLoss):
 
 class NumberedGradient(_RowGradient):
     """(p - 1 at the place of the class) · dy. Inputs: p, at, dy."""
-
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        return ((_row(inputs[0], rows), "float"),)
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         (p, at, dy), s = inputs, site.scratch[0]
@@ -189,11 +193,8 @@ class DistributionLoss(_RowLoss):
         return None, y.trace.add(DistributionGradient(), p, target, dy), None
 
 
-class DistributionLossOfLogits(_RowLoss):
+class DistributionLossOfLogits(_SavingLoss):
     """log Σ exp(x) · Σ y - Σ y · x. Inputs: x, y. Saves p = softmax(x)."""
-
-    def further(self, *inputs: Value) -> tuple[Type, ...]:
-        return (inputs[0].type,)
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         row = _row(inputs[0], rows)
@@ -223,9 +224,6 @@ class DistributionLossOfLogits(_RowLoss):
 class DistributionGradient(_RowGradient):
     """(p · Σ y - y) · dy. Inputs: p, y, dy."""
 
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        return ((_row(inputs[0], rows), "float"),)
-
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         (p, y, dy), s = inputs, site.scratch[0]
         return [
@@ -237,11 +235,13 @@ class DistributionGradient(_RowGradient):
 
 
 # ---------------------------------------------------------------- yes or no, output by output
-class BinaryLoss(_RowLoss):
-    """The mean of -(y · log p + (1 - y) · log(1 - p)), from p = sigmoid(x). Inputs: p, x, y."""
-
+class _BinaryLoss(_RowLoss):
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         return ((inputs[0].whole(rows), "float"),) * 2
+
+
+class BinaryLoss(_BinaryLoss):
+    """The mean of -(y · log p + (1 - y) · log(1 - p)), from p = sigmoid(x). Inputs: p, x, y."""
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         (p, _, y), (no, yes) = inputs, site.scratch
@@ -262,11 +262,8 @@ class BinaryLoss(_RowLoss):
         return None, y.trace.add(ScaledRows(p.shape[-1]), elementwise.subtract(p, target), dy), None
 
 
-class BinaryLossOfLogits(_RowLoss):
+class BinaryLossOfLogits(_BinaryLoss):
     """The mean of log(1 + exp(x)) - y · x. Inputs: x, y."""
-
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        return ((inputs[0].whole(rows), "float"),) * 2
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         (x, y), (s, t) = inputs, site.scratch
@@ -295,9 +292,6 @@ class ScaledRows(_RowGradient):
     width: int
     times: float = 1.0
 
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        return ((_row(inputs[0], rows), "float"),)
-
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         (x, dy), s = inputs, site.scratch[0]
         return [
@@ -307,11 +301,8 @@ class ScaledRows(_RowGradient):
 
 
 # ---------------------------------------------------------------- distances
-class _Distance(_RowLoss):
+class _Distance(_SavingLoss):
     """The mean of a function of y_pred - y_true. Inputs: y_pred, y_true. Saves the difference."""
-
-    def further(self, *inputs: Value) -> tuple[Type, ...]:
-        return (inputs[0].type,)
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         return ((inputs[0].whole(rows), "float"),)
@@ -350,14 +341,9 @@ class AbsoluteDistance(_Distance):
 
 
 # ---------------------------------------------------------------- what losses call
-def squared_distance(y_true: Value, y_pred: Value) -> Value:
+def distance(y_true: Value, y_pred: Value, op: _Distance) -> Value:
     """(n, …, C) → (n, …)."""
-    return y_pred.trace.add(SquaredDistance(), *_checked(y_pred, y_true))
-
-
-def absolute_distance(y_true: Value, y_pred: Value) -> Value:
-    """(n, …, C) → (n, …)."""
-    return y_pred.trace.add(AbsoluteDistance(), *_checked(y_pred, y_true))
+    return y_pred.trace.add(op, *_checked(y_pred, y_true))
 
 
 def categorical_crossentropy(y_true: Value, y_pred: Value, from_logits: bool) -> Value:
