@@ -386,9 +386,7 @@ def binary_crossentropy(y_true: Value, y_pred: Value, from_logits: bool) -> Valu
 
 def logits_of(p: Value, kind: type[Softmax] | type[Sigmoid]) -> Value | None:
     """The logits of `p`, if a sigmoid or a softmax over its last axis makes it; a transpose may stand between."""
-    moved = isinstance(p.op, Transpose)
-    perm = p.op.perm if isinstance(p.op, Transpose) else tuple(range(p.rank))
-    source = p.inputs[0] if moved else p
+    source, perm = (p.inputs[0], p.op.perm) if isinstance(p.op, Transpose) else (p, tuple(range(p.rank)))
     if not isinstance(source.op, kind) or (isinstance(source.op, Softmax) and perm[-1] != source.op.axis):
         return None
     return transpose(source.inputs[0], perm)
