@@ -123,3 +123,37 @@ ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
 def test_wrong_arguments_are_refused(config: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Layer.parse(config)
+
+
+def test_a_batch_normalization_that_is_not_trained_uses_its_averages() -> None:
+    layer = Layer.parse({"type": "BatchNormalization", "trainable": False})
+    (x,), w = samples(Example(inputs=((3, 2),)), dtype=np.float32), weights(layer, ((3, 2),))
+    training = run(layer, [x], w, training=True)
+    assert not training.updates
+    assert np.array_equal(training.y, run(layer, [x], w).y)
+
+
+@pytest.mark.parametrize("config", [{"type": "Dropout", "rate": 0.5}, {"type": "GaussianNoise", "stddev": 0.5}])
+def test_random_layers_disturb_training_only(config: Any) -> None:
+    layer = Layer.parse(config)
+    x = np.ones((50, 40), np.float32)
+    assert np.array_equal(run(layer, [x], {}).y, x)
+    disturbed = run(layer, [x], {}, training=True).y
+    assert abs(disturbed.mean() - 1) < 0.1
+    assert disturbed.std() > 0.3
+
+
+def test_spatial_dropout_drops_whole_channels() -> None:
+    for name, shape in (("SpatialDropout1D", (6, 30)), ("SpatialDropout2D", (2, 3, 30))):
+        y = run(Layer.parse({"type": name, "rate": 0.4}), [np.ones((20, *shape), np.float32)], {}, training=True).y
+        flat = y.reshape(20, -1, 30)
+        assert (flat == flat[:, :1]).all()
+        assert set(np.unique(flat)) == {np.float32(0), np.float32(1 / 0.6)}
+        assert 0.3 < (flat == 0).mean() < 0.5
+
+
+def test_dropout_with_a_mask_for_all_samples_drops_the_same_numbers_of_each() -> None:
+    layer = Layer.parse({"type": "Dropout", "rate": 0.5, "noise_shape": [1, 40]})
+    y = run(layer, [np.ones((9, 40), np.float32)], {}, training=True).y
+    assert (y == y[:1]).all()
+    assert 0 < (y == 0).mean() < 1
