@@ -11,7 +11,11 @@ import numpy as np
 
 from kerascli.engine.memory import SharedMemory
 from kerascli.ops.ir import Array, Call, Constant, Input, Scope, Site, Value, Variable, Weight
+from kerascli.ops.linear import MatMul, TransposeMatrix
 from kerascli.program.plan import Plan, Slot, Step, is_contraction
+
+MANY_ROWS = 32
+"""Rows of a product A·Bᵀ from which a contiguous copy of Bᵀ is not worth its making."""
 
 
 @dataclass
@@ -57,12 +61,25 @@ class Machine:
                     if root.wide and root not in self.wide:
                         self.wide[root] = self.memory.zeros((plan.batch * value.size,), self._kind(value))
                 elif root not in self.held:
+                    if (seen := self._seen_transposed(root)) is not None:
+                        self.held[root] = seen
+                        continue
                     home = homes.get(root)
                     self.held[root] = home.reshape(value.shape) if home is not None else self._step_array(value)
             if is_contraction(step.value) and step.out.root() not in self.sums:
                 first, kind = self.held[step.out.root()], self._kind(step.value)
                 more = [self.memory.zeros(step.value.shape, kind) for _ in range(plan.lanes - 1)]
                 self.sums[step.out.root()] = [first, *more]
+
+    def _seen_transposed(self, root: Slot) -> Array | None:
+        """A matrix that only products of many rows read transposed is not copied for them: see TransposeMatrix."""
+        if not isinstance(root.value.op, TransposeMatrix):
+            return None
+        readers = [s.value for s in self.plan.steps() if any(i.root() is root for i in s.inputs)]
+        if not all(isinstance(v.op, MatMul) and prod(v.whole(self.plan.block)[:-1]) >= MANY_ROWS for v in readers):
+            return None
+        source = next(s.inputs[0] for s in self.plan.steps() if s.out is root)
+        return self._array(source, 0, 0, 0).T
 
     def _kind(self, value: Value) -> np.dtype[np.generic]:
         return self.dtype if value.dtype == "float" else np.dtype(value.dtype)

@@ -15,6 +15,12 @@ import numpy as np
 from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Value, constant
 
 
+BIG_MATRIX = 1 << 17
+"""Numbers in a matrix that takes about all of a core's second-level cache."""
+SHARED_FLOPS = 1 << 18
+"""Multiplications from which a product is worth cutting into strips for the lanes."""
+
+
 def rows_of(x: Array) -> Array:
     """All leading axes together: (..., K) → (M, K), without a copy."""
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
@@ -58,6 +64,18 @@ class MatMul(Op):
             return dx, y.trace.add(BatchProduct(), x, dy)
         return dx, y.trace.add(RowsProduct(self.columns), x, dy)
 
+    def strips(self, site: Site, count: int, out: Array, *inputs: Array) -> list[Sequence[Call]]:
+        x, w = inputs
+        if out.ndim != 2 or out.size * len(w) < SHARED_FLOPS:
+            return [self.bind(site, out, x, w)]
+        cuts = [len(out) * k // count for k in range(count + 1)]
+        return [[product(x[a:b], w, out[a:b])] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+
+    def at_once(self, y: Value) -> bool:
+        """A matrix that fills the cache would be read anew for the few rows of every block."""
+        x, w = y.inputs
+        return one_row_a_sample(x) and x.batch_axis == 0 and w.size >= BIG_MATRIX
+
     def flops(self, y: Value, rows: int) -> int:
         return 2 * y.inputs[1].shape[0] * super().flops(y, rows)
 
@@ -100,7 +118,7 @@ class BatchProduct(Op):
 
     def strips(self, site: Site, count: int, out: Array, *inputs: Array) -> list[Sequence[Call]]:
         x, dy = inputs
-        if out.size * len(x) < 1 << 18:
+        if out.size * len(x) < SHARED_FLOPS:
             return [self.bind(site, out, x, dy)]
         cuts = [len(out) * k // count for k in range(count + 1)]
         return [[product(x[:, a:b].T, dy, out[a:b])] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
@@ -111,13 +129,21 @@ class BatchProduct(Op):
 
 @dataclass(frozen=True)
 class TransposeMatrix(Op):
-    """A contiguous transposed copy, made once a step: products A·Bᵀ with few rows are 3–7 times slower than A·B."""
+    """A contiguous transposed copy, made once a step: products A·Bᵀ with few rows are 3–7 times slower than A·B.
+
+    Copied by 64 rows at a time, so that the lines written to stay in the cache: twice as fast.
+    """
 
     def infer(self, w: Value) -> Type:
         return Type((w.shape[1], w.shape[0]), w.dtype)
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        return [partial(np.copyto, out, inputs[0].T)]
+        (w,) = inputs
+        return [partial(np.copyto, out[:, k : k + 64], w[k : k + 64].T) for k in range(0, len(w), 64)]
+
+    def strips(self, site: Site, count: int, out: Array, *inputs: Array) -> list[Sequence[Call]]:
+        calls = self.bind(site, out, *inputs)
+        return [calls[len(calls) * k // count : len(calls) * (k + 1) // count] for k in range(count)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (transpose_matrix(dy),)
