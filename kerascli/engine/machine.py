@@ -51,6 +51,8 @@ class Machine:
         self.held: dict[Slot, Array] = {}
         self.sums: dict[Slot, list[Array]] = {}
         self.slots: dict[Value, Slot] = {}
+        self.seen: set[Slot] = set()
+        """Transposed matrices that are views of their originals."""
         homes = {slot.root(): array for slot in plan.slots() if (array := self.homes.get(slot.value)) is not None}
         for step in plan.steps():
             for slot in (*step.inputs, step.out, *step.further):
@@ -63,6 +65,7 @@ class Machine:
                 elif root not in self.held:
                     if (seen := self._seen_transposed(root)) is not None:
                         self.held[root] = seen
+                        self.seen.add(root)
                         continue
                     home = homes.get(root)
                     self.held[root] = home.reshape(value.shape) if home is not None else self._step_array(value)
@@ -203,7 +206,7 @@ class Machine:
                 pieces[root] = self._lane_sums(root, busy)
                 order.append(root)
         for step in steps:
-            if step.value.op.view:
+            if step.value.op.view or step.out in self.seen:
                 continue
             parts = self._strips(step, rows)
             root = step.out.root()
