@@ -235,9 +235,9 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Pair = Annotated[tuple[int, int], BeforeValidator(_tuple_of(2))]
+Pair = Annotated[tuple[int, int], BeforeValidator(_tuple_of(2), json_schema_input_type=int | tuple[int, int])]
 """Two integers, or one that stands for both, as Keras broadcasts `kernel_size: 3`."""
-Single = Annotated[tuple[int], BeforeValidator(_tuple_of(1))]
+Single = Annotated[tuple[int], BeforeValidator(_tuple_of(1), json_schema_input_type=int | tuple[int])]
 """One integer, kept as Keras keeps it: a tuple of one."""
 Ints = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 """A list of integers, such as a shape."""

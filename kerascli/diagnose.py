@@ -31,6 +31,11 @@ class Complaint:
     message: str
 
     @property
+    def of_key(self) -> bool:
+        """Whether a mapping's key is wrong rather than the value under it."""
+        return self.name == "[key]"
+
+    @property
     def about_key(self) -> bool:
         return self.kind in KEYS and not (self.kind == "missing" and isinstance(self.name, int))
 
@@ -114,7 +119,7 @@ class _Reader:
         meant = f"`{near}`" if near else self.elsewhere(str(key), model)
         label = f"did you mean {meant}?" if meant else ""
         if issubclass(model, Component):
-            help = f"see `kerascli explain {model.__name__}`"
+            help = f"see `kerascli explain {model.type_name()}`"
         else:
             help = "" if meant else f"keys: {', '.join(model.model_fields)}"
         return Problem("E203", f"unknown key `{key}` in {owner}", where, label, help)
@@ -132,7 +137,7 @@ class _Reader:
     def missing_key(self, key: str, place: Place, model: type[BaseModel]) -> Problem:
         sentence = sentences(model).get(key)
         about = f"`{key}`: {sentence}" if sentence else ""
-        more = f"see `kerascli explain {model.__name__}`" if issubclass(model, Component) else ""
+        more = f"see `kerascli explain {model.type_name()}`" if issubclass(model, Component) else ""
         help = "; ".join(part for part in (about.rstrip("."), more) if part)
         return Problem("E202", f"{self.owner(place)} needs `{key}`", self.owner_span(place), "", help)
 
@@ -147,14 +152,16 @@ class _Reader:
         node = self.document.node(first.place)
         problem = self.wrong(first, " or ".join(phrases), _code(first))
         near = next((n for c in complaints if (n := _near_choice(c))), "")
-        label, help = _slip(node, kinds)
+        label, help = ("", "") if first.of_key else _slip(node, kinds)
         label = f"did you mean `{near}`?" if near else label
         return [Problem(problem.code, problem.message, problem.where, label, help)]
 
     def wrong(self, complaint: Complaint, phrase: str, code: str) -> Problem:
-        node = self.document.node(complaint.place)
-        given = describe(node.value)
-        return Problem(code, f"{self.subject(complaint.place)} must be {phrase}; got {given}", node.span)
+        place, node = complaint.place, self.document.node(complaint.place)
+        if complaint.of_key:
+            message = f"the keys of {self.owner(place[:-1])} must be {phrase}; got {describe(place[-1])}"
+            return Problem(code, message, self.document.key_span(place))
+        return Problem(code, f"{self.subject(place)} must be {phrase}; got {describe(node.value)}", node.span)
 
     def said(self, complaint: Complaint) -> Problem:
         """A validator's own words, which begin with a verb (`must be …`, `needs …`) or are a sentence."""
@@ -167,7 +174,7 @@ class _Reader:
             message = f"{subject}: {words}"
         else:
             message = f"{subject} {words}"
-        if not inside and "; got" not in message and words.startswith("must "):
+        if not inside and words.startswith("must ") and "not " not in words:
             message += f"; got {describe(node.value)}"
         where = self.owner_span(complaint.place) if inside else node.span
         return Problem("E205", message, where)
@@ -187,6 +194,8 @@ class _Reader:
             label = f"`{name}` is {other}"
         listed = [n for n in names if n in _family(family).members] or names
         few = len(listed) <= 12
+        if name == "Model":
+            label = "nested models are not there yet: write the layers out, or use Repeat and Residual"
         help = "" if label else f"there are {', '.join(listed)}" if few else "`kerascli explain` lists them all"
         return Problem("E201", f"unknown {family} `{name}`", where, label, help)
 
@@ -221,7 +230,15 @@ class _Reader:
         return f"`{'.'.join(str(step) for step in place)}`"
 
     def is_component(self, place: Place) -> bool:
-        return issubclass(self.model(place), Component)
+        """Whether the value at `place` is a component itself, not an argument of one."""
+        around = self.model(place[:-1]) if place else self.top
+        node = self.document.node(place)
+        return any(issubclass(m, Component) and m.find(str(_type_name(node))) for m in self.candidates(place, around))
+
+    def candidates(self, place: Place, model: type[BaseModel]) -> list[type[BaseModel]]:
+        """The models that may stand at `place`, inside of `model`."""
+        keys = [step for step in place if isinstance(step, str) and step in model.model_fields]
+        return _models(model.model_fields[keys[-1]].annotation) if keys else []
 
     def owner_span(self, place: Place) -> Span:
         """Where a component says its type, or a section its key."""

@@ -1,8 +1,9 @@
 """What training makes small and what it shows: each output with its target, loss and metrics, and whether they fit.
 
 Errors: E310 a loss, weight or metric for no output, E311 an output without a target, E312 a loss that does not fit its
-output and target, E313 a metric that does not, E315 a figure of `expect` that no run has. What Keras would do, but to
-no avail, is a warning: E320 raw scores where the loss wants probabilities, or the reverse; E321 softmax over one unit.
+output and target, E313 a metric that does not, E314 a callback that cannot work, E315 a figure of `expect` that no run
+has. What Keras would do, but to no avail, is a warning: E320 raw scores where the loss wants probabilities, or the
+reverse; E321 softmax over one unit.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerascli.callbacks.base import Direction
 from kerascli.component import nearest, snake_case
 from kerascli.errors import Problem, Span, SpecFailure
 from kerascli.graph import Graph, Node, shown
 from kerascli.losses.base import Loss
 from kerascli.metrics.base import Metric, columns
 from kerascli.ops.ir import Shape, ShapeError
+from kerascli.schedules import Schedule
 from kerascli.sources.base import Signature, TargetInfo
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
@@ -60,6 +63,13 @@ class Objective:
         several = [f"{goal.output}_loss" for goal in self.goals] if len(self.goals) > 1 else []
         return ["loss", *several, *(figure.column for goal in self.goals for figure in goal.figures)]
 
+    @property
+    def directions(self) -> dict[str, Direction | None]:
+        """Which way each of them is better, where that is known."""
+        measured = {figure.column: figure.metric.direction for goal in self.goals for figure in goal.figures}
+        losses: dict[str, Direction | None] = dict.fromkeys(self.columns, "down")
+        return losses | measured
+
 
 def objective(loaded: Loaded, graph: Graph, signature: Signature) -> Objective:
     """Match outputs, targets, losses and metrics; what does not fit is one SpecFailure."""
@@ -77,12 +87,14 @@ class _Matcher:
         losses = self.by_output(spec.loss, "loss", spec.loss)
         weights = self.by_output(spec.loss_weights or {}, "loss_weights", 1.0)
         for name in outputs:
-            if name not in losses:
+            if name not in losses and not self.problems:
                 where = self.loaded.document.key_span(("loss",))
                 self.note("E310", f"`loss` has none for the output `{name}`", where, help=f"add `{name}: …`")
         found = [self.goal(name, losses[name], weights.get(name, 1.0)) for name in outputs if name in losses]
         goals = self.figures([goal for goal in found if goal])
-        self.expectations(goals)
+        if not self.problems:
+            self.callbacks(goals)
+            self.expectations(goals)
         if self.problems:
             raise SpecFailure(self.problems)
         return Objective(tuple(goals), tuple(self.warnings))
@@ -180,12 +192,21 @@ class _Matcher:
         own = Objective(tuple(goals), ()).columns
         known = ["seconds", *own, *(f"{split}_{name}" for split in ("train", "val", "test") for name in own)]
         for figure in self.loaded.spec.expect:
-            if figure not in known and not self.problems:
+            if figure not in known:
                 where = self.loaded.document.key_span(("expect", figure))
                 near = nearest(figure, known)
                 label = f"did you mean `{near}`?" if near else ""
                 help = f"there are seconds, {', '.join(own)}, and each with train_, val_ or test_ before it"
                 self.note("E315", f"`expect` names `{figure}`, and no run of this spec has it", where, label, help)
+
+    def callbacks(self, goals: list[Goal]) -> None:
+        """Every callback must be able to work with what this spec logs."""
+        directions = Objective(tuple(goals), ()).directions
+        scheduled = isinstance(self.loaded.spec.optimizer.learning_rate, Schedule)
+        for index, callback in enumerate(self.loaded.spec.callbacks):
+            if fault := callback.problem(directions, scheduled):
+                where = self.span(("callbacks", index))
+                self.note("E314", f"{type(callback).__name__}: {fault[0]}", where, help=fault[1])
 
     def loss_place(self, output: str) -> Place:
         return ("loss", output) if isinstance(self.loaded.spec.loss, Mapping) else ("loss",)

@@ -222,9 +222,8 @@ class _Builder:
             return self.alias(event)
         span = self.span(event)
         if event.tag is not None:
-            self.note(
-                "E107", f"the tag `{event.tag}` is not allowed", span, help="write the plain value, without a tag"
-            )
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.note("E107", f"the tag `{tag}` is not allowed", span, help="write the plain value, without a tag")
         if depth > MAX_DEPTH:
             self.fail("E108", f"values are nested more than {MAX_DEPTH} deep", span)
         if event.anchor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -77,7 +79,7 @@ def diagnostic(problem: Problem) -> Text:
     text = Text()
     text.append(f"{kind}[{problem.code}]", style).append(f": {_safe(problem.message)}", "bold")
     if isinstance(where, Span):
-        text.append(f"\n{' ' * (width - 1)}--> ", "blue").append(f"{where.file}:{where.line}:{where.column}")
+        text.append(f"\n{' ' * (width - 1)}--> ", "blue").append(_safe(f"{where.file}:{where.line}:{where.column}"))
         if where.text.strip():
             line, start, length = _window(where)
             text.append(f"\n{bar}\n{where.line:>{width}} | ", "blue").append(line)
@@ -86,7 +88,7 @@ def diagnostic(problem: Problem) -> Text:
         elif problem.label:
             text.append(f"\n{' ' * width} = ", "blue").append(_safe(problem.label))
     elif where is not None:
-        text.append(f"\n{' ' * (width - 1)}--> ", "blue").append(str(where))
+        text.append(f"\n{' ' * (width - 1)}--> ", "blue").append(_safe(str(where)))
     if problem.label and not isinstance(where, Span):
         text.append(f"\n{' ' * width} = ", "blue").append(_safe(problem.label))
     if problem.help:
@@ -109,7 +111,8 @@ def _window(where: Span) -> tuple[str, int, int]:
 
 
 def _safe(text: str) -> str:
-    """Text that cannot steer a terminal."""
+    """Text that cannot steer a terminal, with the files of the working directory named from there."""
+    text = text.replace(f"{Path.cwd()}{os.sep}", "")
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 

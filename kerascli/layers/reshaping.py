@@ -126,6 +126,9 @@ def _two_pairs(value: Any) -> Any:
     return value
 
 
+_Margins = BeforeValidator(_two_pairs, json_schema_input_type=int | list[int | list[int]])
+
+
 class ZeroPadding2D(_Unmasked):
     """Rows and columns of zeros around an image: (H, W, C) → (H + top + bottom, W + left + right, C)."""
 
@@ -135,7 +138,7 @@ class ZeroPadding2D(_Unmasked):
         Example({"padding": [[1, 0], [0, 2]]}, inputs=((3, 4, 2),)),
     )
 
-    padding: Annotated[tuple[tuple[int, int], tuple[int, int]], BeforeValidator(_two_pairs)] = ((1, 1), (1, 1))
+    padding: Annotated[tuple[tuple[int, int], tuple[int, int]], _Margins] = ((1, 1), (1, 1))
     """One number for all sides, one for each axis, or `[[top, bottom], [left, right]]`."""
     data_format: DataFormat = None
     """Where the channels are: `channels_last`, the only choice here."""

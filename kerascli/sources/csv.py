@@ -23,6 +23,11 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+_OneOrMore = BeforeValidator(
+    _one_file_trains, json_schema_input_type=str | dict[Literal["train", "validation", "test"], str]
+)
+
+
 class Csv(_Tabular):
     """A table in a text file: a row of column names, then a sample a row.
 
@@ -32,11 +37,11 @@ class Csv(_Tabular):
 
     examples = (Example({"path": "table.csv", "target": "label", "validation_split": 0.2}),)
 
-    path: Annotated[dict[Literal["train", "validation", "test"], FilePath], BeforeValidator(_one_file_trains)] = Field(
+    path: Annotated[dict[Literal["train", "validation", "test"], FilePath], _OneOrMore] = Field(min_length=1)
+    """The file, or one for each split: `{train: …, validation: …, test: …}`."""
+    target: Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
         min_length=1
     )
-    """The file, or one for each split: `{train: …, validation: …, test: …}`."""
-    target: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(min_length=1)
     """The column to predict, or a list of columns."""
     separator: str | None = Field(None, min_length=1, max_length=1)
     """The character between values; by default that one of `,` `;` tab `|` that fits the first rows."""
