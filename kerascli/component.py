@@ -200,7 +200,7 @@ def _modules(family: str) -> list[str]:
 @functools.cache
 def _classes(family: str) -> dict[str, str]:
     """The module of every class in the family's folder, by class name and its snake_case, without importing them."""
-    found = {}
+    found: dict[str, str] = {}
     for module in _modules(family):
         spec = importlib.util.find_spec(module)
         text = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""

@@ -33,7 +33,7 @@ class Complaint:
     @property
     def of_key(self) -> bool:
         """Whether a mapping's key is wrong rather than the value under it."""
-        return self.name == "[key]"
+        return bool(self.name == "[key]")
 
     @property
     def about_key(self) -> bool:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-as_json: Any = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-settings: Any = click.option(
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+settings: Decorator = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the spec, as in `training.epochs=3`."
 )
-spec: Any = click.argument("spec", type=click.Path(path_type=Path))
-runs_dir: Any = click.option(
+spec: Decorator = click.argument("spec", type=click.Path(path_type=Path))
+runs_dir: Decorator = click.option(
     "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
 )
-threads: Any = click.option("--threads", type=click.IntRange(1), help="Workers; by default all cores. Same results.")
-weights: Any = click.option(
+threads: Decorator = click.option(
+    "--threads", type=click.IntRange(1), help="Workers; by default all cores. Same results."
+)
+weights: Decorator = click.option(
     "--weights", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Which of its weights."
 )

@@ -14,6 +14,7 @@ from kerascli.sources.base import InputInfo, Signature, TargetInfo
 from kerascli.spec import Loaded, load
 
 VECTOR = Signature({"x": InputInfo((4,), "float32")}, {"y": TargetInfo((), "int32", 3)})
+SOFTMAX = "[{type: Dense, units: 3, activation: softmax}]"
 IMAGE = Signature({"x": InputInfo((28, 28, 1), "uint8")}, {"y": TargetInfo((), "int32", 10)})
 
 
@@ -39,16 +40,16 @@ def by_name(graph: Graph) -> dict[str, Node]:
 
 
 def test_layers_are_named_and_counted_as_keras_does(graph: Any) -> None:
-    found = graph("[{type: Conv2D, filters: 2, kernel_size: 3}, MaxPooling2D, {type: Conv2D, filters: 2, kernel_size: 3}, "
-                  "Flatten, {type: Dense, units: 3, name: out}]", IMAGE)  # fmt: skip
+    conv = "{type: Conv2D, filters: 2, kernel_size: 3}"
+    found = graph(f"[{conv}, MaxPooling2D, {conv}, Flatten, {{type: Dense, units: 3, name: out}}]", IMAGE)
     assert names(found) == ["input_layer", "conv2d", "max_pooling2d", "conv2d_1", "flatten", "out"]
     assert (found.inputs, found.outputs) == (("input_layer",), ("out",))
 
 
 def test_a_wrapped_layer_is_counted_before_its_wrapper(graph: Any) -> None:
     sequence = Signature({"x": InputInfo((5, 2), "float32")}, VECTOR.targets)
-    found = graph("[{type: Bidirectional, layer: {type: LSTM, units: 3, return_sequences: true}}, {type: LSTM, units: 3}]",
-                  sequence)  # fmt: skip
+    both = "{type: Bidirectional, layer: {type: LSTM, units: 3, return_sequences: true}}"
+    found = graph(f"[{both}, {{type: LSTM, units: 3}}]", sequence)
     assert names(found) == ["input_layer", "bidirectional", "lstm_1"]
 
 
@@ -76,23 +77,24 @@ def test_integers_reach_the_first_layer_as_they_are(graph: Any) -> None:
 
 
 def test_a_layer_may_read_one_that_is_written_later(graph: Any) -> None:
-    found = graph("[{type: Dense, units: 2, name: a, inputs: b}, {type: Dense, units: 3, name: b, inputs: input_layer}]",
-                  more="outputs: [a]")  # fmt: skip
+    early, late = "{type: Dense, units: 2, name: a, inputs: b}", "{type: Dense, units: 3, name: b, inputs: input_layer}"
+    found = graph(f"[{early}, {late}]", more="outputs: [a]")
     assert names(found) == ["input_layer", "b", "a"]
 
 
 def test_inputs_are_found_by_name_and_stand_first(graph: Any) -> None:
     two = Signature({"left": InputInfo((4,), "float32"), "right": InputInfo((6,), "int32")}, VECTOR.targets)
-    found = graph("[{type: Input, name: left}, {type: Dense, units: 3, name: a}, {type: Input, name: right, shape: [null], "
-                  "dtype: int32}, {type: Dense, units: 3, name: b}, {type: Add, inputs: [a, b]}]", two)  # fmt: skip
+    left = "{type: Input, name: left}, {type: Dense, units: 3, name: a}"
+    right = "{type: Input, name: right, shape: [null], dtype: int32}, {type: Dense, units: 3, name: b}"
+    found = graph(f"[{left}, {right}, {{type: Add, inputs: [a, b]}}]", two)
     assert names(found) == ["left", "right", "a", "b", "add"]
     assert [by_name(found)[n].shape for n in ("left", "right", "b")] == [(4,), (6,), (3,)]
     assert by_name(found)["b"].inputs == ("right",)
 
 
 def test_reuse_shares_weights_and_counts_them_once(graph: Any) -> None:
-    found = graph("[{type: Dense, units: 4, name: a}, {type: Dense, units: 4, name: b}, {type: Reuse, layer: a, name: c}, "
-                  "{type: Reuse, layer: c, name: d}]")  # fmt: skip
+    own = "{type: Dense, units: 4, name: a}, {type: Dense, units: 4, name: b}"
+    found = graph(f"[{own}, {{type: Reuse, layer: a, name: c}}, {{type: Reuse, layer: c, name: d}}]")
     assert [by_name(found)[n].shared for n in "abcd"] == [None, None, "a", "a"]
     assert sorted(found.weights()) == ["a/bias", "a/kernel", "b/bias", "b/kernel"]
     assert found.count() == 2 * (4 * 4 + 4)
@@ -150,7 +152,8 @@ def test_several_inputs_without_input_layers_are_a_problem(tmp_path: Path) -> No
     import numpy as np
 
     np.savez(tmp_path / "d.npz", left_train=np.zeros((4, 2)), right_train=np.zeros((4, 2)), y_train=np.zeros(4))
-    text = "dataset: {type: npz, path: d.npz, inputs: {left: left, right: right}}\nloss: mse\nlayers: [{type: Dense, units: 1}]"
+    data = "dataset: {type: npz, path: d.npz, inputs: {left: left, right: right}}"
+    text = f"{data}\nloss: mse\nlayers: [{{type: Dense, units: 1}}]"
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(SpecFailure) as caught:
         build(load(tmp_path / "s.yaml"))
@@ -160,18 +163,22 @@ def test_several_inputs_without_input_layers_are_a_problem(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("layers", "more", "encoding", "columns"),
     [
-        ("[{type: Dense, units: 3, activation: softmax}]", "loss: sparse_categorical_crossentropy", "integer", ["loss"]),
-        ("[{type: Dense, units: 3, activation: softmax}]", "loss: categorical_crossentropy", "one_hot", ["loss"]),
+        (SOFTMAX, "loss: sparse_categorical_crossentropy", "integer", ["loss"]),
+        (SOFTMAX, "loss: categorical_crossentropy", "one_hot", ["loss"]),
         (
-            "[{type: Dense, units: 3, activation: softmax}]",
+            SOFTMAX,
             "loss: sparse_categorical_crossentropy\nmetrics: [accuracy, acc]",
             "integer",
             ["loss", "accuracy", "acc"],
         ),
-        ("[{type: Dense, units: 1}]", "loss: mse\nmetrics: [mae, {type: MeanSquaredError}]", "none",
-         ["loss", "mae", "mean_squared_error"]),
+        (
+            "[{type: Dense, units: 1}]",
+            "loss: mse\nmetrics: [mae, {type: MeanSquaredError}]",
+            "none",
+            ["loss", "mae", "mean_squared_error"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_targets_are_encoded_as_the_loss_wants_them(
     tmp_path: Path, layers: str, more: str, encoding: str, columns: list[str]
 ) -> None:
