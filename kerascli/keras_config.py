@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from kerascli.activations import Activation
 from kerascli.component import Component, snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
-from kerascli.keras_graph import STATEFUL, Operation, Tensor, is_stack, operations
+from kerascli.keras_graph import MASKS, RANDOM, STATEFUL, Operation, Tensor, is_stack, operations
 from kerascli.layer import Layer
 from kerascli.ops.ir import Shape
+from kerascli.optimizers.base import Optimizer
 from kerascli.spec import Spec
 
 KERAS_VERSION = "3.15.1"
@@ -42,17 +44,21 @@ NOT_IN_CONFIG = {"name", "inputs", "trainable"}
 ACTIVATION_LAYERS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "softmax": "Softmax"}
 """Keras writes a function by its name alone; where arguments differ from its defaults, these layers stand for it."""
 
-WITHOUT_BUILD = {
-    "Activation", "AlphaDropout", "Dropout", "ELU", "GaussianDropout", "GaussianNoise", "Identity", "LeakyReLU",
-    "Masking", "ReLU", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "UnitNormalization",
-}  # fmt: skip
+WITHOUT_BUILD = {*RANDOM, "Activation", "ELU", "Identity", "LeakyReLU", "Masking", "ReLU", "Reshape", "Softmax"}
+WITHOUT_BUILD |= {"UnitNormalization"}
 """Layers, with all of pooling, that Keras builds when they are made, so that no `build_config` is written."""
 
 
 UNWRITTEN = {("SimpleRNN", "seed")}
 """Arguments that Keras forgets to write."""
-IF_SET = {("Dense", "activity_regularizer")}
+IF_SET = {("Dense", "activity_regularizer"), ("Activation", "activity_regularizer")}
 """Arguments that Keras writes only where they are given."""
+ADDED: dict[str, Config] = {
+    "Dense": {"quantization_config": None},
+    "Embedding": {"activity_regularizer": None, "quantization_config": None},
+    "LayerNormalization": {"rms_scaling": False},
+}
+"""What Keras writes beside the arguments we have."""
 
 
 def model(graph: Graph, name: str, compiled: Config | None = None) -> Config:
@@ -103,10 +109,20 @@ def functional(graph: Graph, name: str, compiled: Config) -> Config:
 
 
 def legacy(config: Config) -> Config:
-    """The same model as Keras's whole-model HDF5 has it: no modules, no build information."""
-    plain: Config = {key: config[key] for key in ("class_name", "config", "name", "inbound_nodes") if key in config}
+    """The same model as Keras's whole-model HDF5 has it: no modules, no build information.
+
+    Departure from what Keras writes: no operations that make masks, for Keras cannot read those back from this form,
+    and finds the masks again by itself.
+    """
+    plain: Config = {key: config[key] for key in ("class_name", "config", "name") if key in config}
+    if "inbound_nodes" in config:
+        plain["inbound_nodes"] = [
+            {"args": call["args"], "kwargs": {k: v for k, v in call["kwargs"].items() if k != "mask"}}
+            for call in config["inbound_nodes"]
+        ]
     if "layers" in plain["config"]:
-        plain["config"] = {**plain["config"], "layers": [legacy(layer) for layer in plain["config"]["layers"]]}
+        kept = [each for each in plain["config"]["layers"] if each["module"] != MASKS]
+        plain["config"] = {**plain["config"], "layers": [legacy(each) for each in kept]}
     return plain
 
 
@@ -127,15 +143,27 @@ def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = Tru
     kind = type(part).__name__
     fields = {key: getattr(part, key) for key in type(part).model_fields if key not in NOT_IN_CONFIG}
     config: Config = {"name": name, "trainable": trainable, "dtype": policy()}
-    for key, item in {**fields, **part.keras_config(*shapes)}.items():
+    for key, item in {**ADDED.get(kind, {}), **fields, **part.keras_config(*shapes)}.items():
         if isinstance(item, Layer):
             config[key] = layer(item, item.name or snake_case(type(item).__name__), shapes, item.trainable)
         elif (kind, key) not in UNWRITTEN and (item is not None or (kind, key) not in IF_SET):
             config[key] = value(key, item)
+    _mend(kind, config)
     entry: Config = {"module": MODULES["layer"], "class_name": kind, "config": config, "registered_name": None}
     if kind not in WITHOUT_BUILD and "Pooling" not in kind:
         entry["build_config"] = _built(kind, [[None, *shape] for shape in shapes])
     return entry
+
+
+def _mend(kind: str, config: Config) -> None:
+    """Where Keras writes an argument otherwise than it was given."""
+    if "pool_size" in config and config["strides"] is None:
+        config["strides"] = config["pool_size"]
+    if kind == "LayerNormalization" and isinstance(config["axis"], int):
+        config["axis"] = [config["axis"]]
+    if kind.startswith("SpatialDropout"):
+        del config["trainable"]  # its constructor does not take it
+        config["dtype"] = "float32"
 
 
 def _built(kind: str, shapes: list[Any]) -> Config:
@@ -157,6 +185,8 @@ def value(key: str, item: Any) -> Any:
         return activation(item)
     if isinstance(item, Component):
         return part(item)
+    if isinstance(item, BaseModel):
+        return item.model_dump(exclude_none=True)
     if isinstance(item, Mapping):
         return {k: value("", v) for k, v in item.items()}
     return [value("", v) for v in item] if isinstance(item, (list, tuple)) else item
@@ -167,8 +197,10 @@ def part(component: Component) -> Config:
     fields = {key: value(key, getattr(component, key)) for key in type(component).model_fields}
     if fields.get("name", "") is None:
         del fields["name"]  # Keras's own default is not always the class name
-    if isinstance(fields.get("learning_rate"), float):
-        fields["learning_rate"] = float(np.float32(fields["learning_rate"]))  # a variable in Keras
+    if isinstance(component, Optimizer):
+        fields["name"] = component.name or snake_case(type(component).__name__)
+        if isinstance(component.learning_rate, (int, float)):
+            fields["learning_rate"] = float(np.float32(component.learning_rate))  # a float32 variable in Keras
     return {
         "module": MODULES[component.family],
         "class_name": type(component).__name__,
@@ -198,11 +230,14 @@ def activation(function: Activation | None) -> str | Config:
 
 
 def compiled(spec: Spec) -> Config:
-    """The arguments of `model.compile()`, so that Keras can train on."""
+    """The arguments of `model.compile()`, so that Keras can train on. It wants all loss weights or none."""
+    weights = spec.loss_weights
+    if weights and isinstance(spec.loss, Mapping):
+        weights = {output: weights.get(output, 1.0) for output in spec.loss}
     return {
         "optimizer": part(spec.optimizer),
         "loss": value("", spec.loss),
-        "loss_weights": spec.loss_weights,
+        "loss_weights": weights,
         "metrics": _metrics(spec.metrics),
         "weighted_metrics": _metrics(spec.weighted_metrics),
         "run_eagerly": False,

@@ -7,7 +7,6 @@ only where a weight must lie, and read only if it is a plain array of that shape
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,18 +74,14 @@ def save_archive(path: Path, members: Mapping[str, bytes]) -> None:
             archive.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), data)
 
 
-def save_legacy(
-    path: Path,
-    graph: Graph,
-    weights: Weights,
-    name: str,
-    attributes: Mapping[str, Any],
-    optimizer: OptimizerState | None = None,
-) -> None:
-    """Keras's legacy whole-model HDF5; `attributes` are its `model_config` and `training_config`."""
+def save_legacy(path: Path, graph: Graph, weights: Weights, name: str, attributes: Mapping[str, str]) -> None:
+    """Keras's legacy whole-model HDF5; `attributes` are its `model_config` and `training_config`.
+
+    Without the optimizer's state, which Keras 3 cannot take back from this form.
+    """
     with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
         for key, value in attributes.items():
-            file.attrs[key] = value if isinstance(value, str) else json.dumps(value)
+            file.attrs[key] = value
         group = file.create_group("model_weights")
         group.attrs["backend"], group.attrs["keras_version"] = attributes["backend"], attributes["keras_version"]
         nodes = layers(graph)
@@ -97,9 +92,6 @@ def save_legacy(
             named = {prefix + keras_path(place): weights[place.path] for place in by_node[node.name]}
             _write_named(group.create_group(node.name), named)
         _write_named(group.create_group("top_level_model_weights"), {})
-        if optimizer:
-            named = {f"{optimizer.name}/{key}": value for key, value in optimizer.variables.items()}
-            _write_named(file.create_group("optimizer_weights"), named)
 
 
 def _write_weights(

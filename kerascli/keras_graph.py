@@ -18,6 +18,8 @@ from kerascli.ops.ir import Input, Shape, Trace, Type, Value
 
 Config = dict[str, Any]
 
+MASKS = "keras.src.ops.numpy"
+"""Module of the operations that make masks."""
 RECURRENT = {"SimpleRNN", "LSTM", "GRU"}
 STATEFUL = {*RECURRENT, "Bidirectional"}
 """Layers whose further inputs are initial states."""
@@ -158,7 +160,7 @@ class _Calls:
     def _operation(self, kind: str, config: Config, shape: Shape, *args: Any) -> Tensor:
         count = sum(name == snake_case(kind) or name.startswith(snake_case(kind) + "_") for name in self.operations)
         name = snake_case(kind) + (f"_{count}" if count else "")
-        entry = {"module": "keras.src.ops.numpy", "class_name": kind, "config": {"name": name, **config}}
+        entry = {"module": MASKS, "class_name": kind, "config": {"name": name, **config}}
         entry["registered_name"] = kind
         self.operations[name] = Operation(name, entry, None, [Call(args, {})])
         return Tensor(name, 0, shape, "bool")

@@ -6,12 +6,25 @@ import json
 from pathlib import Path
 
 from kerascli import keras_config, keras_files
+from kerascli.errors import Problem
 from kerascli.exporters.base import KerasExporter, Trained
+from kerascli.graph import Graph
 
 
 class H5(KerasExporter):
     form = "h5"
     suffix = ".h5"
+
+    def problems(self, graph: Graph) -> list[Problem]:
+        """Keras reads an `axis` back from this form where it is one number alone."""
+        found = super().problems(graph)
+        config = {} if found else keras_config.model(graph, "model")["config"]
+        for layer in config.get("layers", ()):
+            axis = layer["config"].get("axis", 0)
+            if isinstance(axis, list) and len(axis) != 1:
+                message = f"Keras cannot read {layer['class_name']} with axis {axis} from its legacy HDF5"
+                found.append(Problem("E603", message, help="export to `keras` instead"))
+        return found
 
     def write(self, trained: Trained, path: Path) -> list[Path]:
         config = keras_config.legacy(keras_config.model(trained.graph, trained.name))
@@ -22,5 +35,5 @@ class H5(KerasExporter):
         }
         if trained.compiled:
             attributes["training_config"] = json.dumps(keras_config.legacy_training(dict(trained.compiled)))
-        keras_files.save_legacy(path, trained.graph, trained.weights, trained.name, attributes, trained.optimizer)
+        keras_files.save_legacy(path, trained.graph, trained.weights, trained.name, attributes)
         return [path]
