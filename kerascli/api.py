@@ -298,7 +298,7 @@ def _split(data: Dataset, name: str | None) -> tuple[str, Split]:
         if part is not None and name in (None, key):
             return key, part
     have = ", ".join(key for key, part in parts.items() if part is not None)
-    raise Failure(Problem("E505", f"the dataset has no {name} split", help=f"it has {have}"))
+    raise Failure(Problem("E507", f"the dataset has no {name} split", help=f"it has {have}"))
 
 
 def predict(
