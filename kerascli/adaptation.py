@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kerascli.graph import Graph, Node
 from kerascli.ops.ir import Array
 from kerascli.sources.base import Split
-from kerascli.trainer import Runner
+from kerascli.trainer import Prediction, Runner
 
 ROWS = 1024
 
@@ -29,4 +29,4 @@ def _seen_by(node: Node, graph: Graph, train: Split, runner: Runner) -> Iterator
         yield from (array[start : start + ROWS] for start in range(0, len(array), ROWS))
         return
     part = Graph(graph.nodes[: graph.nodes.index(graph.node(source)) + 1], graph.inputs, (source,))
-    yield runner.outputs_of(part, train.inputs)[source]
+    yield Prediction(runner, part).run(train.inputs)[source]

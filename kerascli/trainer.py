@@ -23,6 +23,10 @@ from kerascli.program.build import evaluation_program, prediction_program, train
 from kerascli.sources.base import Split
 
 Logs = dict[str, float]
+PREDICTED_ROWS = 256
+"""Samples that are predicted at a time, at most."""
+STAGED_BYTES = 1 << 26
+"""Size of the inputs that are predicted at a time, at most."""
 
 
 class Progress(Protocol):
@@ -113,6 +117,7 @@ class Runner:
         )
         self.exact = spec.training.convolution == "direct"
         self._evaluation: dict[tuple[int, bool], int] = {}
+        self._prediction: Prediction | None = None
 
     def initialise(self) -> None:
         """Draw every weight from its initializer; each has a stream of its own, keyed by seed and position."""
@@ -149,27 +154,43 @@ class Runner:
             self._evaluation[key] = self.session.add_program(program, batch)
         return Evaluation(self, split, batch, self._evaluation[key], self.feed(split, weights), weights)
 
-    def predict(self, inputs: Mapping[str, Array], batch: int = 256) -> dict[str, Array]:
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
-        if not hasattr(self, "_prediction"):
-            program = prediction_program(self.model.graph, self.exact)
-            self._prediction = self.session.add_program(program, batch)
-        return self._outputs(self._prediction, inputs, batch)
+        if self._prediction is None:
+            self._prediction = Prediction(self, self.model.graph)
+        return self._prediction.run(inputs)
 
-    def outputs_of(self, graph: Graph, inputs: Mapping[str, Array], batch: int = 256) -> dict[str, Array]:
-        """The outputs of a part of the model, with its weights as they are now."""
-        return self._outputs(self.session.add_program(prediction_program(graph, self.exact), batch), inputs, batch)
 
-    def _outputs(self, job: int, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
-        feed = self.session.add_feed({f"x:{name}": array for name, array in inputs.items()})
+class Prediction:
+    """The outputs of a model, or of a part of it, with its weights as they are now.
+
+    Samples pass through arrays that the workers share, so data that come in pieces need no new workers.
+    """
+
+    def __init__(self, runner: Runner, graph: Graph) -> None:
+        self.session = runner.session
+        nodes = [node for node in graph.nodes if node.name in graph.inputs]
+        dtypes = {node.name: np.dtype("float32" if node.dtype == "float" else node.dtype) for node in nodes}
+        sample = sum(math.prod(node.shape) * dtypes[node.name].itemsize for node in nodes)
+        self.batch = max(1, min(PREDICTED_ROWS, STAGED_BYTES // max(sample, 1)))
+        self.stage = {n.name: runner.memory.zeros((self.batch, *n.shape), dtypes[n.name]) for n in nodes}
+        self.job = self.session.add_program(prediction_program(graph, runner.exact), self.batch)
+        self.feed = self.session.add_feed({f"x:{name}": array for name, array in self.stage.items()})
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs for all samples, in their order."""
         count = len(next(iter(inputs.values())))
-        found: dict[str, list[Array]] = {}
-        for start in range(0, count, batch):
-            index = np.arange(start, min(start + batch, count))
-            done = self.session.run(job, feed, index)
-            for name, array in self.session.outputs(done, len(index)).items():
-                found.setdefault(name, []).append(array.copy())
-        return {name: np.concatenate(parts) for name, parts in found.items()}
+        found: dict[str, Array] = {}
+        for start in range(0, count, self.batch):
+            rows = min(self.batch, count - start)
+            for name, array in self.stage.items():
+                np.copyto(array[:rows], inputs[name][start : start + rows], casting="same_kind")
+            done = self.session.run(self.job, self.feed, np.arange(rows))
+            for name, array in self.session.outputs(done, rows).items():
+                if name not in found:
+                    found[name] = np.empty((count, *array.shape[1:]), array.dtype)
+                found[name][start : start + rows] = array
+        return found
 
 
 @dataclass
@@ -215,11 +236,7 @@ class Trainer:
     ) -> None:
         self.runner, self.spec, self.progress = runner, runner.spec, progress
         self.train, self.run_dir = train, run_dir
-        self.directions: dict[str, Direction | None] = {
-            "loss": "down",
-            **dict.fromkeys(runner.model.loss_columns.values(), "down"),
-            **{m.column: m.metric.direction for m in runner.model.measures},
-        }
+        self.directions: Mapping[str, Direction | None] = runner.model.objective.directions
         self._save_model, self._save_weights = save_model, save_weights
         training = self.spec.training
         self.batch = min(training.batch_size, len(train))

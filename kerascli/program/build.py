@@ -13,7 +13,7 @@ from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, mu
 from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
 from kerascli.ops.linear import SpreadOverBatch, batch_sum, weighted_sum
 from kerascli.ops.reduction import sum as total
-from kerascli.ops.shape import reshape
+from kerascli.ops.shape import batch_major, reshape
 from kerascli.program.differentiate import gradients
 from kerascli.program.program import Program
 from kerascli.program.simplify import simplify
@@ -68,6 +68,10 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
         forward.values[node.name] = node.layer.call(context, weights, *xs)
         forward.masks[node.name] = node.layer.mask(context, *xs)
         forward.updates.update({f"{owner}/{name}": value for name, value in context.updates.items()})
+    for found in (forward.values, forward.masks):  # whole batches are put together from blocks along the first axis
+        for name in graph.outputs:
+            if (value := found[name]) is not None:
+                found[name] = batch_major(value)
     return forward
 
 
