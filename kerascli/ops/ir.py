@@ -84,6 +84,8 @@ class Op:
     """Redone in a later phase rather than kept for the whole batch."""
     monotone: bool = False
     """Works on every element alone and never decreases: a maximum may be taken before it."""
+    stepwise: bool = False
+    """Walks through its arrays a time step at a time: a step's part, not the whole, has to fit the cache."""
     view: bool = False
     """The output is the input's memory seen in another shape; no call is made."""
 
@@ -110,6 +112,10 @@ class Op:
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         """Gradients of the inputs of `y`, given that of `y`, emitted as ops; None where there is none."""
         raise NotImplementedError(f"{type(self).__name__} has no derivative")
+
+    def at_once(self, y: Value) -> bool:
+        """Whether a BLOCK value is better made for the whole batch, between two stages, if the batch must wait anyway."""
+        return False
 
     def flops(self, y: Value, rows: int) -> int:
         return y.size * (rows if y.scope == Scope.BLOCK else 1)

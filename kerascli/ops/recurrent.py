@@ -103,6 +103,7 @@ class SequenceOp(Op):
     backwards: bool
     sequences: bool
     cheap = False
+    stepwise = True
     gates = 1
 
     def by_role(self, inputs: Iterable[Value]) -> dict[str, Value]:

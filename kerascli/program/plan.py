@@ -1,8 +1,9 @@
 """From a trace to a plan: what runs in which stage, what is redone, what shares memory, and where everything lies.
 
 Stages alternate: even ones hold STEP work (done once, shared out to the lanes), odd ones BLOCK work (done for every
-block of samples). A value that a later block stage reads is either redone there, if that is cheap, or kept for the
-whole batch (*wide*). Everything else of a block lies in the lane's arena and is gone when the block is done.
+block of samples). A value that a later block stage reads is either redone there, if that is cheap and saves memory, or
+kept for the whole batch (*wide*). Everything else of a block lies in the lane's arena and is gone when the block is done.
+A few products with big matrices are made for the whole batch, in an even stage, where the batch must wait anyway.
 """
 
 from __future__ import annotations
@@ -95,16 +96,12 @@ def stage_of(values: Iterable[Value]) -> dict[Value, int]:
         if isinstance(value.op, Further):
             stage[value] = stage[value.inputs[0]]
             continue
+        # Sums over blocks are complete one stage after their blocks; the rest is a matter of odd and even.
+        ready = max((stage[source] + is_contraction(source) for source in value.inputs), default=0)
         in_blocks = value.scope == Scope.BLOCK or is_contraction(value)
-        earliest = 1 if in_blocks else 0
-        for source in value.inputs:
-            ready = stage[source] + 1 if is_contraction(source) else stage[source]
-            if in_blocks:
-                wait = ready if source.scope == Scope.BLOCK else ready + 1
-            else:
-                wait = ready + 1 if source.scope == Scope.BLOCK else ready
-            earliest = max(earliest, wait)
-        stage[value] = earliest
+        if value.scope == Scope.BLOCK and value.op.at_once(value):
+            in_blocks = stage[value.inputs[0]] <= 1
+        stage[value] = max(ready + (ready % 2 != in_blocks), int(in_blocks))
     return stage
 
 
@@ -142,24 +139,46 @@ class Scheduler:
     def _slot(self, value: Value, stage: int) -> Slot:
         """The storage of `value` for stage `stage`, computed there if need be."""
         if (value, stage) not in self.home:
-            maker = value.inputs[0] if isinstance(value.op, Further) else value
-            self._emit(maker, stage)
+            self._emit(_maker(value), stage)
         return self.home[value, stage]
 
     def _read(self, source: Value, reader: Value, stage: int) -> Slot:
         made = self.stage[source]
         if source.scope != Scope.BLOCK:
             return self.home.setdefault((source, made), Slot(source, made))
-        if isinstance(source.op, Input) and stage % 2:
-            return self._slot(source, stage)
-        if made == stage:
-            return self._slot(source, stage)
-        maker = source.inputs[0] if isinstance(source.op, Further) else source
-        if stage % 2 and (maker.op.cheap or isinstance(maker.op, Input)):
+        if made == stage or (stage % 2 and not self._is_kept(source, stage)):
             return self._slot(source, stage)
         slot = self._slot(source, made)
         slot.wide = True
         return slot
+
+    def _is_kept(self, source: Value, stage: int) -> bool:
+        """Whether a value of an earlier stage is kept: it is already, or must be, or it costs no more than redoing it."""
+        maker = _maker(source)
+        if self._is_wide(source) or not _redone(maker):
+            return True
+        return bool(maker.inputs) and 0 < source.size <= self._price(source, stage)
+
+    def _price(self, value: Value, stage: int) -> int:
+        """Numbers a sample that would have to be kept, and are not yet, if `value` were wanted in `stage`."""
+        if value.scope != Scope.BLOCK or (value, stage) in self.home or self._is_wide(value):
+            return 0
+        maker = _maker(value)
+        if not _redone(maker):
+            return value.size
+        return sum(self._price(source, stage) for source in set(maker.inputs))
+
+    def _is_wide(self, value: Value) -> bool:
+        home = self.home.get((value, self.stage[value]))
+        return home is not None and home.wide
+
+
+def _maker(value: Value) -> Value:
+    return value.inputs[0] if isinstance(value.op, Further) else value
+
+
+def _redone(maker: Value) -> bool:
+    return maker.op.cheap or isinstance(maker.op, Input)
 
 
 def share_memory(stages: list[list[Step]]) -> None:
@@ -247,6 +266,8 @@ def _bytes(shape: Shape, dtype: str, program_dtype: str) -> int:
 
 L2_BYTES = 1 << 20
 """A constant, not the machine's cache: results may not depend on where a spec is run."""
+STREAM_BYTES = 1 << 26
+"""Memory of a lane that many rows of long sequences may take."""
 CALL_FLOPS = 100_000
 """Work that makes the cost of a call (under a microsecond) small."""
 
@@ -259,25 +280,32 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
     probe = Plan(stages, 1, 1, batch, dtype=dtype)
     place(probe)
     flops, calls, sums = 0, 0, 0
+    stepwise = any(step.value.op.stepwise for step in probe.steps())
     for step in probe.steps():
         if step.stage % 2:
             flops += step.value.op.flops(step.value, 1)
             calls += 1
         if is_contraction(step.value):
             sums += step.value.size
-    block, count = block_and_lanes(batch, probe.arena_bytes, flops, calls, sums)
+    block, count = block_and_lanes(batch, probe.arena_bytes, flops, calls, sums, stepwise)
     plan = Plan(stages, block, lanes or count, batch, dtype=dtype)
     place(plan)
     return plan
 
 
-def block_and_lanes(batch: int, arena: int, flops: int, calls: int, sums: int) -> tuple[int, int]:
+def block_and_lanes(
+    batch: int, arena: int, flops: int, calls: int, sums: int, stepwise: bool = False
+) -> tuple[int, int]:
     """Samples a block and number of lanes.
 
-    A block's arena should be about three times a core's cache, and a call should do enough work to be worth making.
+    A block's arena should be about five times a core's cache (much less of it is in use at one time), and a call should
+    do enough work to be worth making.
+    Memory that is walked through step by step need not fit the cache: there many rows are better.
     Lanes share the blocks; each has an accumulator for every contraction, `sums` numbers in all.
     """
-    fits = 2 ** round(np.log2(max(3 * L2_BYTES / max(arena, 1), 1)))
+    fits = 2 ** round(np.log2(max(5 * L2_BYTES / max(arena, 1), 1)))
+    if stepwise:
+        fits = min(64, max(STREAM_BYTES // arena, 8))
     worth = 2 ** int(np.ceil(np.log2(max(calls * CALL_FLOPS / max(flops, 1), 1))))
     block = int(min(max(fits, min(worth, 64)), batch))
     if batch * flops < 2e7:  # a step of well under a millisecond: a second lane costs more than it brings
