@@ -89,8 +89,8 @@ class Op:
     view: bool = False
     """The output is the input's memory seen in another shape; no call is made."""
 
-    def infer(self, *inputs: Value) -> Type:
-        """The result's type; raises ShapeError where the inputs do not fit."""
+    def infer(self, *inputs: Any, **_: Any) -> Type:
+        """The result's type, given the input values (subclasses name them); raises ShapeError where the inputs do not fit."""
         raise NotImplementedError
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:

@@ -88,6 +88,7 @@ class MaxPoolGradient(Op):
 
     pool: tuple[int, int]
     in_place = (1,)
+    cheap = False
 
     def infer(self, dy: Value, x: Value, *inner: Value) -> Type:
         return x.type

@@ -2,7 +2,8 @@
 
 - 3×3 convolutions of many channels run as Winograd's (unless `exact`). Their outputs are tiled; what works on every
   element or channel alone is done on the tiles, so that chains of convolutions never go back to natural order.
-- A maximum pool commutes with a bias and with activations that never decrease: pooling first leaves p·q times less work.
+- A maximum pool commutes with a bias and with activations that never decrease: pooling first leaves p·q times less
+  work.
 - Outputs of a convolution that the pool drops are never computed, and its rows are ordered by pooling phase, so that
   the inputs of every window lie in contiguous planes.
 - Dead values fall away, because only what the wanted values need is rebuilt.
