@@ -45,7 +45,10 @@ class Context:
 
 
 class Layer(Component):
-    """A layer of the network."""
+    """A layer of the network.
+
+    Members name the inputs that their methods take; `*xs: Any, **_: Any` is how mypy is told that they may.
+    """
 
     family = "layer"
     takes_integers: ClassVar[bool] = False
@@ -58,19 +61,20 @@ class Layer(Component):
     trainable: bool = True
     """Whether training changes its weights."""
 
-    def infer_shape(self, *shapes: Shape) -> Shape:
+    def infer_shape(self, *shapes: Any, **_: Any) -> Shape:
         """Shape of one sample of the output, given those of the inputs; raises ShapeError where they do not fit."""
-        return shapes[0]
+        first: Shape = shapes[0]
+        return first
 
-    def infer_dtype(self, *dtypes: str) -> str:
+    def infer_dtype(self, *dtypes: Any, **_: Any) -> str:
         """`float`, or an integer type for layers that pass integers on."""
         return "float"
 
-    def declare(self, *shapes: Shape) -> tuple[WeightSpec, ...]:
+    def declare(self, *shapes: Any, **_: Any) -> tuple[WeightSpec, ...]:
         """The weights, in Keras's variable order."""
         return ()
 
-    def call(self, context: Context, w: Mapping[str, Value], *xs: Value) -> Value:
+    def call(self, context: Context, w: Mapping[str, Value], *xs: Any, **_: Any) -> Value:
         """The forward pass in ops; `w` holds the declared weights by name."""
         raise NotImplementedError
 

@@ -95,4 +95,5 @@ def class_weights(y: Array, weights: Mapping[int, float] | str, classes: int | N
         for number, weight in weights.items():
             if 0 <= number < size:
                 table[number] = weight
-    return table[ids]
+    found: Array = table[ids]
+    return found

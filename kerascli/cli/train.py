@@ -46,13 +46,14 @@ def command(
     from kerascli import api
     from kerascli.cli import render
     from kerascli.cli.progress import Display, figures
+    from kerascli.trainer import Interrupted
 
     if not quiet:
         render.problems(checked.objective.warnings)
     with Display(quiet) as display:
         try:
             outcome = api.train(checked, runs_dir, run_name, threads, display)
-        except api.Interrupted as stop:
+        except Interrupted as stop:
             click.echo(f"interrupted; the weights so far are in {stop}", err=True)
             raise click.exceptions.Exit(130) from None
     if as_json:
