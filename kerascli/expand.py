@@ -84,6 +84,8 @@ class _Writer:
         self.aliases: dict[str, str] = {}
         """Names of Repeats, which mean their last layer."""
         self.counts: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
+        """How often each name of a repeated layer was numbered."""
         self.explicit = {layer.name for layer in _all(loaded.spec.layers) if layer.name}
         self.given: dict[str, Place] = {}
 
@@ -179,10 +181,11 @@ class _Writer:
 
     def fresh(self, name: str) -> str:
         """A name for one more time of a repeated layer."""
-        number, found = 0, name
+        number, found = self.numbers.get(name, 0), name
         while found in self.given or found in self.aliases or (number and found in self.explicit):
             number += 1
             found = f"{name}_{number}"
+        self.numbers[name] = number
         return found
 
     def shared(self) -> list[Draft]:

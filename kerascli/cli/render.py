@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,8 +37,16 @@ def err() -> Console:
 
 
 def json_document(data: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    """One JSON document on standard output; NaN and infinity, which JSON lacks, are null."""
+    print(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:
