@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kerascli import yamltext
@@ -161,6 +161,7 @@ _PLAIN = st.recursive(
 )
 
 
+@example({"value": {"<<": "\x85"}})
 @settings(max_examples=60, deadline=None)
 @given(_PLAIN.map(lambda value: {"value": value}))
 def test_what_is_dumped_reads_back_as_it_was(value: Any) -> None:
