@@ -1,0 +1,98 @@
+"""Imports go one way, and everything from outside has one door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture.code import Module, modules
+
+ORDER = """
+errors component docs codes files yamltext
+ops
+constraints initializers regularizers activations schedules
+layer layers losses metrics optimizers
+preprocessing data sources callbacks
+diagnose overrides spec
+expand graph objective check
+program engine
+model trainer adaptation
+keras_graph keras_config keras_layout keras_files exporters
+curves run stored predictions
+explain schema overview summary
+api bench
+cli
+""".split()
+"""A file or folder imports only what stands before it here. A new stage finds its place in this list."""
+
+DOORS = {
+    "yaml": ("yamltext",),
+    "h5py": ("keras_files",),
+    "click": ("cli",),
+    "rich": ("cli.render", "cli.progress"),
+    "threadpoolctl": ("engine.team",),
+    "ctypes": ("engine.team",),
+    "mmap": ("engine.memory",),
+    "threading": ("engine.team", "api"),
+    "fcntl": ("run",),
+    "subprocess": ("run", "bench"),
+}
+"""What only these may import."""
+
+EVERYWHERE = {"numpy", "pydantic", "pydantic_core"}
+FORBIDDEN = {"pickle", "dill", "marshal", "shelve", "multiprocessing", "joblib", "scipy", "pandas", "sklearn"}
+FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "jaxlib", "onnx", "onnxruntime", "flax"}
+
+
+def test_a_module_imports_only_what_stands_below_it() -> None:
+    faults = []
+    for module in modules():
+        if module.name == "kerascli":
+            continue
+        assert module.part in ORDER, f"give `{module.part}` its place in ORDER"
+        place = ORDER.index(module.part)
+        for name in module.imports():
+            part = name.split(".")[1] if name.startswith("kerascli.") else module.part
+            if part != module.part and ORDER.index(part) > place:
+                faults.append(f"{module.name} imports {name}, which is above it")
+    assert not faults
+
+
+def test_what_comes_from_outside_comes_through_one_door() -> None:
+    faults = [f"{module.name}: {name}" for module in modules() for name in module.imports() if not _may(module, name)]
+    assert not faults
+
+
+def _may(module: Module, name: str) -> bool:
+    top, own = name.split(".")[0], module.name.removeprefix("kerascli.")
+    if top in FRAMEWORKS:
+        return module.part == "bench"
+    if top in DOORS:
+        return any(own == door or own.startswith(f"{door}.") for door in DOORS[top])
+    return top not in FORBIDDEN and (top in sys.stdlib_module_names or top in {"kerascli", *EVERYWHERE})
+
+
+def test_no_text_becomes_code_and_no_pickle_is_read() -> None:
+    faults = []
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in ("eval", "exec", "compile", "__import__"):
+                    faults.append(f"{module.name}:{node.lineno}: {node.func.id}")
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                if not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                    faults.append(f"{module.name}:{node.value.lineno}: allow_pickle")
+    assert not faults
+
+
+LOADED = "import sys; from kerascli.cli.main import main; main({words}); print(*sys.modules, file=sys.stderr)"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs", "list", "--runs-dir", "nowhere"]], ids=str)
+def test_help_and_lists_load_no_heavy_library(words: list[str]) -> None:
+    script = LOADED.format(words=words)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"numpy", "pydantic", "rich", "yaml", "h5py"} & set(done.stderr.split())
