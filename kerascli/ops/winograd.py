@@ -12,7 +12,6 @@ Derivatives are the exact adjoints. The result differs from direct summation by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -73,10 +72,9 @@ class _Planes(Op):
 
     def flops(self, y: Value, rows: int) -> int:
         size, taps = self.matrix.shape
-        return super().flops(y, rows) // size * 2 * taps * (taps + size)
+        return int(super().flops(y, rows) // size * 2 * taps * (taps + size))
 
 
-@dataclass(frozen=True)
 class PatchTransform(_Planes):
     """Bᵀ d B of patches (6, 6, ·, t, u, C)."""
 
@@ -86,12 +84,10 @@ class PatchTransform(_Planes):
         return (y.trace.add(PatchTransformAdjoint(), dy),)
 
 
-@dataclass(frozen=True)
 class PatchTransformAdjoint(_Planes):
     matrix = INPUT.T
 
 
-@dataclass(frozen=True)
 class OutputTransform(_Planes):
     """Aᵀ m A: (6, 6, ·, t, u, O) → (4, 4, ·, t, u, O)."""
 
@@ -102,12 +98,10 @@ class OutputTransform(_Planes):
         return (y.trace.add(OutputTransformAdjoint(), dy),)
 
 
-@dataclass(frozen=True)
 class OutputTransformAdjoint(_Planes):
     matrix = OUTPUT.T
 
 
-@dataclass(frozen=True)
 class KernelTransform(_Planes):
     """G g Gᵀ: (3, 3, C, O) → (6, 6, C, O), once a step; so is its adjoint, for the summed gradient."""
 
@@ -117,13 +111,11 @@ class KernelTransform(_Planes):
         return (y.trace.add(KernelTransformAdjoint(), dy),)
 
 
-@dataclass(frozen=True)
 class KernelTransformAdjoint(_Planes):
     matrix = KERNEL.T
 
 
 # ---------------------------------------------------------------- inputs that fill their tiles, zeros around them
-@dataclass(frozen=True)
 class TileTransform(Op):
     """Bᵀ d B where d are a tile and one row and column around it, zeros at the border: (4, 4, ·) → (6, 6, ·).
 
@@ -168,7 +160,6 @@ def _neighbours(rank: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, .
     return (*lead, slice(None, -1)), (*lead, slice(1, None))
 
 
-@dataclass(frozen=True)
 class TileTransformAdjoint(Op):
     """The adjoint of TileTransform: (6, 6, ·) → (4, 4, ·)."""
 
@@ -203,7 +194,6 @@ def _give_neighbours(out: Array, dv: Array, axis: int) -> list[Call]:
 
 
 # ---------------------------------------------------------------- inputs in natural order
-@dataclass(frozen=True)
 class Patches(Op):
     """The 6×6 inputs of every tile: x (H, W, C) → (6, 6, ·, t, u, C), zeros beyond the input's end."""
 
@@ -226,7 +216,6 @@ class Patches(Op):
         return (y.trace.add(PatchesAdjoint(y.inputs[0].shape), dy),)
 
 
-@dataclass(frozen=True)
 class PatchesAdjoint(Op):
     """Every input's gradients added up: (6, 6, ·, t, u, C) → (H, W, C)."""
 
@@ -275,7 +264,6 @@ def _runs(extent: int, tiles: int, low: int, high: int) -> list[tuple[int, int, 
 
 
 # ---------------------------------------------------------------- the products
-@dataclass(frozen=True)
 class TileProduct(Op):
     """The 36 products V @ U: (6, 6, ·, t, u, C), (6, 6, C, O) → (6, 6, ·, t, u, O)."""
 
@@ -295,7 +283,6 @@ class TileProduct(Op):
         return super().flops(y, rows) * 2 * y.inputs[1].shape[2]
 
 
-@dataclass(frozen=True)
 class TransposeKernel(Op):
     """(6, 6, C, O) → (6, 6, O, C), a contiguous copy made once a step."""
 
@@ -306,7 +293,6 @@ class TransposeKernel(Op):
         return [partial(np.copyto, out, inputs[0].swapaxes(2, 3))]
 
 
-@dataclass(frozen=True)
 class TileRowsProduct(Op):
     """The 36 products Vᵀ @ dM, summed over tiles and samples: the gradient of U, still transformed."""
 

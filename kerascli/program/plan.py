@@ -2,8 +2,8 @@
 
 Stages alternate: even ones hold STEP work (done once, shared out to the lanes), odd ones BLOCK work (done for every
 block of samples). A value that a later block stage reads is either redone there, if that is cheap and saves memory, or
-kept for the whole batch (*wide*). Everything else of a block lies in the lane's arena and is gone when the block is done.
-A few products with big matrices are made for the whole batch, in an even stage, where the batch must wait anyway.
+kept for the whole batch (*wide*). Everything else of a block lies in the lane's arena and is gone when the block is
+done. A few products with big matrices are made for the whole batch, in an even stage, where the batch must wait anyway.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Scheduler:
         return slot
 
     def _is_kept(self, source: Value, stage: int) -> bool:
-        """Whether a value of an earlier stage is kept: it is already, or must be, or it costs no more than redoing it."""
+        """Whether a value of an earlier stage is kept: it is already, must be, or costs no more than redoing it."""
         maker = _maker(source)
         if self._is_wide(source) or not _redone(maker):
             return True
@@ -270,6 +270,8 @@ STREAM_BYTES = 1 << 26
 """Memory of a lane that many rows of long sequences may take."""
 CALL_FLOPS = 100_000
 """Work that makes the cost of a call (under a microsecond) small."""
+SUM_FLOPS = 300
+"""Work that makes the cost of adding one number to a lane's sums small."""
 
 
 def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes: int | None = None) -> Plan:
@@ -277,17 +279,19 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
     sinks = list(sinks)
     stages = Scheduler(sinks).run()
     share_memory(stages)
-    probe = Plan(stages, 1, 1, batch, dtype=dtype)
-    place(probe)
+    probes = [Plan(stages, block, 1, batch, dtype=dtype) for block in (1, 9)]
+    for probe in probes:
+        place(probe)
+    arena = (probes[1].arena_bytes - probes[0].arena_bytes) // 8
     flops, calls, sums = 0, 0, 0
-    stepwise = any(step.value.op.stepwise for step in probe.steps())
-    for step in probe.steps():
+    stepwise = any(step.value.op.stepwise for stage in stages for step in stage)
+    for step in (step for stage in stages for step in stage):
         if step.stage % 2:
             flops += step.value.op.flops(step.value, 1)
             calls += 1
         if is_contraction(step.value):
             sums += step.value.size
-    block, count = block_and_lanes(batch, probe.arena_bytes, flops, calls, sums, stepwise)
+    block, count = block_and_lanes(batch, arena, flops, calls, sums, stepwise)
     plan = Plan(stages, block, lanes or count, batch, dtype=dtype)
     place(plan)
     return plan
@@ -298,15 +302,15 @@ def block_and_lanes(
 ) -> tuple[int, int]:
     """Samples a block and number of lanes.
 
-    A block's arena should be about five times a core's cache (much less of it is in use at one time), and a call should
-    do enough work to be worth making.
+    A block's part of the arena should be about four times a core's cache (much less of it is in use at one time); but a
+    call should do enough work to be worth making, and so should a block for the sums that it adds to.
     Memory that is walked through step by step need not fit the cache: there many rows are better.
     Lanes share the blocks; each has an accumulator for every contraction, `sums` numbers in all.
     """
-    fits = 2 ** round(np.log2(max(5 * L2_BYTES / max(arena, 1), 1)))
+    fits = 2 ** round(np.log2(max(4 * L2_BYTES / max(arena, 1), 1)))
     if stepwise:
-        fits = min(64, max(STREAM_BYTES // arena, 8))
-    worth = 2 ** int(np.ceil(np.log2(max(calls * CALL_FLOPS / max(flops, 1), 1))))
+        fits = min(64, max(STREAM_BYTES // max(arena, 1), 8))
+    worth = 2 ** int(np.ceil(np.log2(max(max(calls * CALL_FLOPS, sums * SUM_FLOPS) / max(flops, 1), 1))))
     block = int(min(max(fits, min(worth, 64)), batch))
     if batch * flops < 2e7:  # a step of well under a millisecond: a second lane costs more than it brings
         return min(block, batch), 1

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 
 from kerascli.ops.batch_norm import ChannelSums, ScaleShift
 from kerascli.ops.elementwise import Add, Multiply, Subtract
@@ -24,8 +23,10 @@ from kerascli.ops.window import ConvolutionProduct, Im2Col, Pad, Unphase, phase,
 from kerascli.ops.winograd import TILE, patch_convolution, tile_convolution
 from kerascli.program.plan import reachable
 
-WINOGRAD_CHANNELS = 32
-"""Input channels from which Winograd's convolution is faster (measured)."""
+WINOGRAD_CHANNELS, WINOGRAD_FILTERS = 16, 4
+"""Channels and filters from which Winograd's convolution is faster (measured): its transforms need products to pay."""
+WINOGRAD_GAIN = 2.5
+"""Direct products for each of Winograd's from which it is faster. It is 4 where tiles fit, less where they overhang."""
 TILED = (TILE, TILE)
 CHANNELWISE = (BiasAdd, ChannelSums, ScaleShift, Add, Subtract, Multiply)
 """Ops that treat all positions alike and the channels, if at all, by vectors along the last axis."""
@@ -122,7 +123,7 @@ class Rewriter:
         """A convolution by windows whose rows come in phases, as far as these divide its extent; in an Unphase."""
         cols, matrix = source.inputs
         (p, q), (a, b) = size, _cols(source).extent
-        ordered = replace(_cols(source), extent=(a // p * p, b // q * q), phase=size)
+        ordered = _cols(source).but(extent=(a // p * p, b // q * q), phase=size)
         columns = self.trace.add(ordered, self.done[cols.inputs[0]])
         return self.trace.add(Unphase(), self.trace.add(source.op, columns, self.done[matrix]))
 
@@ -131,9 +132,11 @@ class Rewriter:
         if self.exact or not isinstance(value.op, ConvolutionProduct):
             return False
         cols = _cols(value)
-        windows, channels = cols.windows, value.inputs[0].inputs[0].shape[-1]
+        windows, channels, filters = cols.windows, value.inputs[0].inputs[0].shape[-1], value.shape[-1]
         square = (windows.kernel, windows.strides, windows.dilation) == ((3, 3), (1, 1), (1, 1))
-        return square and channels >= WINOGRAD_CHANNELS
+        a, b = cols.extent
+        gain = 9 * a * b / (36 * -(-a // TILE) * -(-b // TILE))
+        return square and channels >= WINOGRAD_CHANNELS and filters >= WINOGRAD_FILTERS and gain >= WINOGRAD_GAIN
 
     def _winograd(self, value: Value, extent: tuple[int, int]) -> Value:
         """Winograd's convolution for the first outputs, in natural order."""

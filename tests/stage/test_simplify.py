@@ -117,12 +117,12 @@ def check_net(net: Net, rows: int = 5, batch: int = 8, seed: int = 0) -> None:
 
 
 def random_net(rng: np.random.Generator) -> Net:
-    net = Net((int(rng.integers(5, 18)), int(rng.integers(5, 18)), int(rng.choice([1, 3, 32]))))
+    net = Net((int(rng.integers(5, 18)), int(rng.integers(5, 18)), int(rng.choice([1, 3, 16]))))
     for _ in range(rng.integers(1, 5)):
         padding = str(rng.choice(["same", "valid"])) if min(net.h.shape[:2]) > 4 else "same"
         kernel = (3, 3) if rng.random() < 0.8 else (int(rng.integers(1, 4)), 2)
         skip = net.h
-        net.convolve(int(rng.choice([4, 32, 33])), padding, kernel, bool(rng.random() < 0.5))
+        net.convolve(int(rng.choice([4, 16, 17])), padding, kernel, bool(rng.random() < 0.5))
         steps = ["normalise", "relu", "tanh", "pool", "average", "skip"]
         for step in rng.permutation(steps)[: rng.integers(0, 5)]:
             if step == "normalise":
@@ -186,11 +186,23 @@ def test_extents_that_tiles_do_not_divide() -> None:
     check_net(net)
 
 
-def test_exact_and_few_channels_stay_direct() -> None:
-    for channels, exact in ((31, False), (32, True)):
-        net = Net((8, 8, channels))
-        net.convolve(32)
-        assert TileProduct not in ops(simplify(net.trace, [net.h], exact)[net.h])
+@pytest.mark.parametrize(
+    ("shape", "filters", "exact", "winograd"),
+    [
+        ((8, 8, 16), 4, False, True),
+        ((8, 8, 16), 4, True, False),
+        ((8, 8, 15), 32, False, False),
+        ((8, 8, 32), 3, False, False),
+        ((5, 5, 32), 32, False, False),  # four tiles for 25 outputs
+        ((11, 11, 32), 32, False, True),
+    ],
+)
+def test_winograd_depends_on_shapes_and_can_be_switched_off(
+    shape: Shape, filters: int, exact: bool, winograd: bool
+) -> None:
+    net = Net(shape)
+    net.convolve(filters)
+    assert (TileProduct in ops(simplify(net.trace, [net.h], exact)[net.h])) is winograd
 
 
 @pytest.mark.parametrize(
