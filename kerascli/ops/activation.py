@@ -6,7 +6,6 @@ In the kernels x is the input, y the output, dy its gradient, s a scratch array.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import pi, sqrt
 from typing import ClassVar
@@ -20,7 +19,6 @@ from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
 Scratch = tuple[tuple[Shape, str], ...]
 
 
-@dataclass(frozen=True)
 class _Elementwise(Op):
     in_place: ClassVar[tuple[int, ...]] = (0,)
 
@@ -28,7 +26,6 @@ class _Elementwise(Op):
         return x.type
 
 
-@dataclass(frozen=True)
 class _SlopeTimes(Op):
     """dx = dy · slope, the slope being a function of the output."""
 
@@ -81,7 +78,6 @@ class ReluGradient(_SlopeTimes):
         return [partial(np.minimum, y, ones, out=s), partial(np.multiply, dy, s, result)]
 
 
-@dataclass(frozen=True)
 class LeakyRelu(_Elementwise):
     """x where x > 0, else slope · x."""
 
@@ -105,7 +101,6 @@ class LeakyRelu(_Elementwise):
         return (y.trace.add(LeakyReluGradient(self.slope), dy, source),)
 
 
-@dataclass(frozen=True)
 class LeakyReluGradient(_SlopeTimes):
     """dy where y > 0, else slope · dy."""
 
@@ -119,7 +114,6 @@ class LeakyReluGradient(_SlopeTimes):
         ]
 
 
-@dataclass(frozen=True)
 class Elu(_Elementwise):
     """scale · x where x > 0, else scale · alpha · (exp(x / width) - 1); alpha is not negative."""
 
@@ -148,7 +142,6 @@ class Elu(_Elementwise):
         return (y.trace.add(EluGradient(self.alpha, self.scale, self.width), dy, y),)
 
 
-@dataclass(frozen=True)
 class EluGradient(_SlopeTimes):
     """The slope is scale where y > 0, else (y + scale · alpha) / width."""
 

@@ -8,7 +8,6 @@ dβ = t₁, dγ = r(t₂ − μt₁), dx = a·dy − (a·r·dγ/N)·x + a(r·μ�
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -22,7 +21,6 @@ def wide(x: Array, width: int) -> Array:
     return x.reshape(-1, width)
 
 
-@dataclass(frozen=True)
 class ChannelSums(Op):
     """[Σx, Σx·z] a channel, over the batch and all positions; z is x where only one input is given."""
 
@@ -49,7 +47,6 @@ class ChannelSums(Op):
         return 3 * rows * y.inputs[0].size
 
 
-@dataclass(frozen=True)
 class Normalise(Op):
     """From the sums, γ and β: (a, c) tiled to `width`, as float; further: μ and σ² (float64), for the averages."""
 
@@ -81,7 +78,6 @@ class Normalise(Op):
         return [normalise]
 
 
-@dataclass(frozen=True)
 class ScaleShift(Op):
     """y = a·x + c a channel. Its derivative is that of the whole normalisation."""
 
@@ -110,7 +106,6 @@ class ScaleShift(Op):
         return 2 * super().flops(y, rows)
 
 
-@dataclass(frozen=True)
 class NormaliseGradient(Op):
     """The three factors of dx = f₀·dy + f₁·x + f₂, tiled to `width`; further: dγ and dβ."""
 
@@ -145,7 +140,6 @@ class NormaliseGradient(Op):
         return [back]
 
 
-@dataclass(frozen=True)
 class ScaleShiftGradient(Op):
     """dx = f₀·dy + f₁·x + f₂."""
 

@@ -6,7 +6,6 @@ Operands of different rank are aligned at the end of their samples' shapes; a nu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -61,7 +60,6 @@ def _lay_out(v: Value, rank: int, batch: int) -> Value:
     return v.trace.add(BesideBatch(before), v) if before > 0 else v
 
 
-@dataclass(frozen=True)
 class BesideBatch(Op):
     """A value without a batch axis, seen with an axis of 1 at the place where the blocks it meets have theirs."""
 
@@ -81,7 +79,6 @@ class BesideBatch(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class BroadcastTo(Op):
     """The input repeated along axes that it lacks or has once."""
 
@@ -101,7 +98,6 @@ class BroadcastTo(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class SumTo(Op):
     """Sums over the axes that the result lacks or has once; the adjoint of broadcasting within a sample."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -14,7 +13,6 @@ from kerascli.ops.ir import Array, Call, Constant, Op, Scope, ShapeError, Site, 
 from kerascli.ops.shape import reshape
 
 
-@dataclass(frozen=True)
 class ColumnDots(Op):
     """Σ a·b over rows of `width` numbers and all samples: the gradient of a vector that scales columns."""
 
@@ -40,7 +38,6 @@ def reduce_product_to(a: Value, b: Value, like: Value) -> Value:
 
 
 # ---------------------------------------------------------------- two operands
-@dataclass(frozen=True)
 class _Binary(Op):
     ufunc: ClassVar[np.ufunc]
     in_place: ClassVar[tuple[int, ...]] = (0, 1)
@@ -191,7 +188,6 @@ def logical_or(a: Value, b: Value) -> Value:
     return _binary(LogicalOr(), a, b)
 
 
-@dataclass(frozen=True)
 class Where(Op):
     """a where the condition holds, else b."""
 
@@ -218,7 +214,6 @@ def where(condition: Value, a: Operand, b: Operand) -> Value:
 
 
 # ---------------------------------------------------------------- one operand
-@dataclass(frozen=True)
 class _Unary(Op):
     ufunc: ClassVar[np.ufunc]
     in_place = (0,)
@@ -279,7 +274,6 @@ class Sign(_Unary):
         return (None,)
 
 
-@dataclass(frozen=True)
 class LogicalNot(Op):
     def infer(self, x: Value) -> Type:
         return x.type._replace(dtype="bool")
@@ -291,7 +285,6 @@ class LogicalNot(Op):
         return (None,)
 
 
-@dataclass(frozen=True)
 class Power(Op):
     """x to a constant power."""
 
@@ -308,7 +301,6 @@ class Power(Op):
         return (multiply(multiply(dy, self.exponent), power(y.inputs[0], self.exponent - 1)),)
 
 
-@dataclass(frozen=True)
 class Clip(Op):
     """x held between two bounds; outside and on them the gradient is zero."""
 
@@ -328,7 +320,6 @@ class Clip(Op):
         return (multiply(dy, cast(inside, "float")),)
 
 
-@dataclass(frozen=True)
 class Cast(Op):
     dtype: str
 

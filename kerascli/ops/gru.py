@@ -11,7 +11,6 @@ Legend: T steps, n rows of a block, E inputs, H units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -38,7 +37,6 @@ def split(x: Array) -> tuple[Array, Array, Array]:
     return z, r, h
 
 
-@dataclass(frozen=True)
 class Gru(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step.
 
@@ -113,7 +111,6 @@ class Gru(SequenceOp):
         return [found.get(r) for r in self.roles]
 
 
-@dataclass(frozen=True)
 class GruGradient(Op):
     """Gradients of the state's share of z, r and a (T, n, 3H); further, of the inputs' share (z, r, c), and of h0.
 

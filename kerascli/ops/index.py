@@ -6,7 +6,6 @@ Legend: V rows of the table, D numbers in each, n samples of T numbers (ids).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -16,7 +15,6 @@ from kerascli.ops.elementwise import cast
 from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value
 
 
-@dataclass(frozen=True)
 class Gather(Op):
     """y = table[ids]: (V, D) and (T,) → (T, D). Numbers outside the table mean its first or last row."""
 
@@ -44,7 +42,6 @@ class Gather(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class ScatterAddOnce(Op):
     """Zeros of the table's shape, with every row of dy added at its number.
 
@@ -95,7 +92,6 @@ class ScatterAdd(ScatterAddOnce):
     whole_batch = True
 
 
-@dataclass(frozen=True)
 class OneHot(Op):
     """1 at the place of the number, 0 elsewhere: (…) → (…, depth)."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import prod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
@@ -68,26 +68,58 @@ class Site:
         return self.constants[key][:size].reshape(shape)
 
 
+@dataclass_transform(frozen_default=True)
 class Op:
-    """One array operation: shape rule, NumPy kernel, derivative rule and cost. Subclasses are frozen dataclasses.
+    """One array operation: shape rule, NumPy kernel, derivative rule and cost.
 
-    Equal ops on equal inputs are recorded once, so an op with an effect or a random stream carries a distinguishing field.
+    A subclass annotates its fields, and is then like a frozen dataclass; real ones would cost the start of every command
+    a millisecond a class. Equal ops on equal inputs are recorded once, so an op with an effect or a random stream
+    carries a distinguishing field.
     """
 
-    contracts: bool = False
+    contracts: ClassVar[bool] = False
     """Reads blocks, sums over their samples; the result has scope STEP."""
-    whole_batch: bool = False
+    whole_batch: ClassVar[bool] = False
     """Reads blocks like an op that contracts, but all of the batch at once, after its blocks are done."""
     in_place: ClassVar[tuple[int, ...]] = ()
     """Inputs whose memory the output may take when nobody reads them later (same shape and dtype)."""
-    cheap: bool = True
+    cheap: ClassVar[bool] = True
     """Redone in a later phase rather than kept for the whole batch."""
-    monotone: bool = False
+    monotone: ClassVar[bool] = False
     """Works on every element alone and never decreases: a maximum may be taken before it."""
-    stepwise: bool = False
+    stepwise: ClassVar[bool] = False
     """Walks through its arrays a time step at a time: a step's part, not the whole, has to fit the cache."""
-    view: bool = False
+    view: ClassVar[bool] = False
     """The output is the input's memory seen in another shape; no call is made."""
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    """Names of what it is made of, in order; annotations as ClassVar are no fields."""
+
+    def __init_subclass__(cls) -> None:
+        own = [n for n, kind in cls.__dict__.get("__annotations__", {}).items() if "ClassVar" not in str(kind)]
+        cls.fields = (*(n for n in cls.fields if n not in own), *own)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        given = dict(zip(self.fields, values, strict=False)) | named
+        if len(values) > len(self.fields) or not given.keys() <= set(self.fields):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self.fields) or 'nothing'}")
+        self.__dict__.update({name: given[name] if name in given else getattr(self, name) for name in self.fields})
+
+    def but(self, **changes: Any) -> Self:
+        """The same op with other fields."""
+        return type(self)(**(self.__dict__ | changes))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
     def infer(self, *inputs: Any, **_: Any) -> Type:
         """The result's type, given the input values (subclasses name them); raises ShapeError where the inputs do not fit."""
@@ -114,7 +146,7 @@ class Op:
         raise NotImplementedError(f"{type(self).__name__} has no derivative")
 
     def at_once(self, y: Value) -> bool:
-        """Whether a BLOCK value is better made for the whole batch, between two stages, if the batch must wait anyway."""
+        """Whether a BLOCK value is better made for the whole batch, between stages, if the batch must wait anyway."""
         return False
 
     def flops(self, y: Value, rows: int) -> int:
@@ -204,14 +236,12 @@ class Trace:
         return value
 
 
-@dataclass(frozen=True)
 class Further(Op):
     """Output number `index` + 2 of the op that makes its input."""
 
     index: int
 
 
-@dataclass(frozen=True)
 class Input(Op):
     """Rows of a data array, gathered block by block: inputs, targets, weights of the samples."""
 
@@ -222,7 +252,6 @@ class Input(Op):
         return self.type
 
 
-@dataclass(frozen=True)
 class Weight(Op):
     """A weight or a state variable of the model, by its path, such as `conv2d/kernel`."""
 
@@ -235,7 +264,6 @@ class Weight(Op):
         return Type(self.shape, self.dtype)
 
 
-@dataclass(frozen=True)
 class Variable(Op):
     """A number the engine sets before each step: `inverse_batch` (1 / samples in the batch)."""
 
@@ -246,7 +274,6 @@ class Variable(Op):
         return Type((), self.dtype)
 
 
-@dataclass(frozen=True)
 class Constant(Op):
     """An array of numbers that never change, kept as nested bytes so that equal constants are one value."""
 

@@ -6,7 +6,6 @@ Legend: M rows (the batch and all leading axes of a sample), W numbers in a row 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -16,7 +15,6 @@ from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
 from kerascli.ops.shape import batch_major
 
 
-@dataclass(frozen=True)
 class Standardise(Op):
     """y = (x - μ) r with r = 1 / √(σ² + ε), over the last `axes` axes of a sample; r is kept for the derivative."""
 
@@ -52,7 +50,6 @@ class Standardise(Op):
         return 5 * super().flops(y, rows)
 
 
-@dataclass(frozen=True)
 class StandardiseGradient(Op):
     """dx = r (dy - mean(dy) - y · mean(dy · y)), the means over a row."""
 

@@ -6,7 +6,6 @@ Legend: n rows of a block, K inputs, O outputs, M rows of a product (all leading
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -35,7 +34,6 @@ def one_row_a_sample(x: Value) -> bool:
     return x.scope == Scope.BLOCK and len(x.shape) == 1
 
 
-@dataclass(frozen=True)
 class MatMul(Op):
     """y = x @ w over the last axis of x; with `columns`, x is stored (K, ...) and y = xᵀ @ w."""
 
@@ -80,7 +78,6 @@ class MatMul(Op):
         return 2 * y.inputs[1].shape[0] * super().flops(y, rows)
 
 
-@dataclass(frozen=True)
 class RowsProduct(Op):
     """w' = xᵀ @ dy summed over all rows of all samples: the gradient of the matrix in y = x @ w."""
 
@@ -100,7 +97,6 @@ class RowsProduct(Op):
         return 2 * rows * dy.size * (x.shape[0] if self.columns else x.shape[-1])
 
 
-@dataclass(frozen=True)
 class BatchProduct(Op):
     """The same for one row a sample, as a single product for the whole batch once all blocks are done.
 
@@ -127,7 +123,6 @@ class BatchProduct(Op):
         return 2 * rows * prod(y.shape)
 
 
-@dataclass(frozen=True)
 class TransposeMatrix(Op):
     """A contiguous transposed copy, made once a step: products A·Bᵀ with few rows are 3–7 times slower than A·B.
 
@@ -149,7 +144,6 @@ class TransposeMatrix(Op):
         return (transpose_matrix(dy),)
 
 
-@dataclass(frozen=True)
 class BiasAdd(Op):
     """y = x + b along the last axis; b may be repeated to a multiple of the channels (see Tile)."""
 
@@ -169,7 +163,6 @@ class BiasAdd(Op):
         return dy, column_sums(dy, y.inputs[1].size)
 
 
-@dataclass(frozen=True)
 class Tile(Op):
     """A vector repeated `times` over: broadcasting along long rows is 3–5 times faster than along few channels."""
 
@@ -185,7 +178,6 @@ class Tile(Op):
         return (y.trace.add(FoldSum(self.times), dy),)
 
 
-@dataclass(frozen=True)
 class FoldSum(Op):
     """Sum of the `times` parts of a vector."""
 
@@ -198,7 +190,6 @@ class FoldSum(Op):
         return [partial(np.add.reduce, inputs[0].reshape(self.times, -1), 0, None, out)]
 
 
-@dataclass(frozen=True)
 class ColumnSums(Op):
     """Sums over rows of `width` numbers, over all samples; as ones @ X, which is the fastest form."""
 
@@ -213,7 +204,6 @@ class ColumnSums(Op):
         return [partial(np.dot, site.constant(1, (len(rows),)), rows, out)]
 
 
-@dataclass(frozen=True)
 class BatchColumnSums(ColumnSums):
     """The same for one row a sample, once for the whole batch."""
 
@@ -221,7 +211,6 @@ class BatchColumnSums(ColumnSums):
     whole_batch = True
 
 
-@dataclass(frozen=True)
 class BatchSum(Op):
     """Sum over the batch axis, which is `axis` of the array."""
 
@@ -238,7 +227,6 @@ class BatchSum(Op):
         return (y.trace.add(SpreadOverBatch(self.axis), dy, y.inputs[0]),)
 
 
-@dataclass(frozen=True)
 class SpreadOverBatch(Op):
     """The same STEP value for every sample of a block; the second input only says how many."""
 
@@ -254,7 +242,6 @@ class SpreadOverBatch(Op):
         return batch_sum(dy), None
 
 
-@dataclass(frozen=True)
 class WeightedSum(Op):
     """Σ values · weights over everything: how a loss becomes one number. Both are blocks of one shape."""
 

@@ -12,7 +12,6 @@ net gets thoroughly wrong still teaches it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -37,7 +36,6 @@ def _clip(site: Site, x: Array, out: Array) -> list[Call]:
     return [partial(np.maximum, x, low, out=out), partial(np.minimum, out, high, out=out)]
 
 
-@dataclass(frozen=True)
 class _RowLoss(Op):
     """One loss for each row along the last axis of the first input."""
 
@@ -56,7 +54,6 @@ class _SavingLoss(_RowLoss):
         return (inputs[0].type,)
 
 
-@dataclass(frozen=True)
 class _RowGradient(Op):
     """The gradient of a row loss: shape and dtype of the first input."""
 
@@ -78,7 +75,6 @@ def _row(x: Value, rows: int) -> Shape:
 
 
 # ---------------------------------------------------------------- classes by number
-@dataclass(frozen=True)
 class Places(Op):
     """Integer targets as places in the flat array of scores: row · C + class. Numbers out of range go to its ends."""
 
@@ -101,7 +97,6 @@ class Places(Op):
         return (None,)
 
 
-@dataclass(frozen=True)
 class OneHot(Op):
     """Ones at the places of the classes, zeros elsewhere."""
 
@@ -285,7 +280,6 @@ class BinaryLossOfLogits(_BinaryLoss):
         return y.trace.add(ScaledRows(x.shape[-1]), elementwise.subtract(sigmoid(x), target), dy), None
 
 
-@dataclass(frozen=True)
 class ScaledRows(_RowGradient):
     """x · dy · times / C, dy being one number a row. Inputs: x, dy."""
 

@@ -12,7 +12,6 @@ Legend: T steps, n rows of a block, E inputs, H units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -44,7 +43,6 @@ def gate_scale(units: int) -> Array:
     return np.repeat([-1.0, -1.0, -2.0, -1.0], units)
 
 
-@dataclass(frozen=True)
 class Lstm(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step.
 
@@ -117,7 +115,6 @@ class Lstm(SequenceOp):
         return [found.get(r) for r in self.roles]
 
 
-@dataclass(frozen=True)
 class LstmGradient(Op):
     """Gradients of the gates' preactivations (T, n, 4H); further, of the initial states.
 

@@ -7,7 +7,6 @@ first of equal inputs wins, as in Keras.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -44,7 +43,6 @@ def planes(x: Array, p: int, q: int) -> list[Array]:
     return [x[:, i : height // p * p : p, j : width // q * q : q] for i in range(p) for j in range(q)]
 
 
-@dataclass(frozen=True)
 class MaxPool(Op):
     """Maximum of every p×q window, windows side by side; x is (H, W, C) or phased.
 
@@ -82,7 +80,6 @@ class MaxPool(Op):
         return super().flops(y, rows) * self.pool[0] * self.pool[1]
 
 
-@dataclass(frozen=True)
 class MaxPoolGradient(Op):
     """Hands each dy down the tree to the input that was the maximum."""
 
@@ -126,7 +123,6 @@ def _clear_rest(out: Array, p: int, q: int) -> list[Call]:
     return [partial(np.copyto, part, 0) for part in rest if part.size]
 
 
-@dataclass(frozen=True)
 class MaxWindows(Op):
     """Maximum of windows that may overlap, of an input already padded with −inf."""
 
@@ -143,7 +139,6 @@ class MaxWindows(Op):
         return (y.trace.add(MaxWindowsGradient(self.windows), dy, y.inputs[0], y),)
 
 
-@dataclass(frozen=True)
 class MaxWindowsGradient(Op):
     """Adds each dy to the first input of its window that equals the maximum."""
 
@@ -170,7 +165,6 @@ class MaxWindowsGradient(Op):
         return calls
 
 
-@dataclass(frozen=True)
 class SumWindows(Op):
     """Sum over every window, which may overlap."""
 
@@ -187,7 +181,6 @@ class SumWindows(Op):
         return (y.trace.add(SpreadWindows(self.windows, y.inputs[0].shape), dy),)
 
 
-@dataclass(frozen=True)
 class SpreadWindows(Op):
     """The adjoint of SumWindows."""
 

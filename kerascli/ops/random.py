@@ -8,7 +8,6 @@ xor-shift and two keys; in NumPy it costs 0.9 ns for two 16-bit numbers, Philox 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import pi, prod
 
@@ -33,7 +32,6 @@ def mixed(*numbers: int) -> int:
     return state
 
 
-@dataclass(frozen=True)
 class _Random(Op):
     """Random numbers of one `shape` a sample, or one array for all samples where `shared`."""
 
@@ -79,7 +77,6 @@ def _xor_shift(x: Array, t: Array, shift: int) -> list[Call]:
     return [partial(np.right_shift, x, np.asarray(shift, np.uint32), t), partial(np.bitwise_xor, x, t, x)]
 
 
-@dataclass(frozen=True)
 class KeepMask(_Random):
     """0 with probability `rate` (in steps of 1/65,536), else 1 / (1 - rate)."""
 
@@ -104,7 +101,6 @@ class KeepMask(_Random):
         ]
 
 
-@dataclass(frozen=True)
 class Noise(_Random):
     """Normal numbers of mean 0 and deviation 1 (Box and Muller: two from two uniform ones)."""
 

@@ -19,7 +19,6 @@ Legend: T steps, n rows of a block, E inputs, H units, G gates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -95,7 +94,6 @@ def keep_where(skip: Array | None, new: Array, old: Array) -> list[Call]:
     return [] if skip is None else [partial(np.copyto, new, old, where=skip)]
 
 
-@dataclass(frozen=True)
 class SequenceOp(Op):
     """A whole recurrent sequence. The first output is the state at every time, or only after the last step."""
 
@@ -151,7 +149,6 @@ class SequenceOp(Op):
         return rows * steps * self.gates * units * (2 * wide + 8)
 
 
-@dataclass(frozen=True)
 class StateRowsProduct(Op):
     """u' = Σ hᵀ @ d over all steps and samples, h being the state before the step: the recurrent weights' gradient.
 
@@ -206,7 +203,6 @@ def sequence(op: SequenceOp, values: Mapping[str, Value]) -> Value:
     return first.trace.add(op, *(values[r] for r in op.roles), scope=scope)
 
 
-@dataclass(frozen=True)
 class Reverse(Op):
     """The last step first, along `axis` of the whole array."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -17,7 +16,6 @@ from kerascli.ops.shape import batch_major, reshape, sample_axis
 Axes = int | tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
 class _Extreme(Op):
     """The largest or smallest over `axes` of the whole array, kept with length 1."""
 

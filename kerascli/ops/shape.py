@@ -6,7 +6,6 @@ Axes given to the functions count within one sample (the batch axis left out); t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -29,7 +28,6 @@ def whole_axis(x: Value, axis: int) -> int:
     return axis + (x.scope == Scope.BLOCK and axis >= x.batch_axis)
 
 
-@dataclass(frozen=True)
 class Reshape(Op):
     """The same numbers in the same order under another shape; the batch axis stays in front."""
 
@@ -53,7 +51,6 @@ class Reshape(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class Transpose(Op):
     """The axes of the whole array in another order: axis k of the result is axis perm[k] of the input."""
 
@@ -79,7 +76,6 @@ class Transpose(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class Concatenate(Op):
     """The inputs one after another along `axis` of the whole array."""
 
@@ -118,7 +114,6 @@ class Concatenate(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class Slice(Op):
     """start, start + step, … below stop along `axis` of the whole array."""
 
@@ -145,7 +140,6 @@ class Slice(Op):
         return 0
 
 
-@dataclass(frozen=True)
 class Insert(Op):
     """Zeros with the input at start, start + step, … along `axis`: the adjoint of Slice."""
 

@@ -6,7 +6,6 @@ Legend: T steps, n rows of a block, E inputs, H units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,7 +15,6 @@ from kerascli.ops.linear import transpose_matrix
 from kerascli.ops.recurrent import SequenceOp, StateProduct, keep_where, project, sequence, skipped, step_order
 
 
-@dataclass(frozen=True)
 class SimpleRnn(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step with the states further."""
 
@@ -62,7 +60,6 @@ class SimpleRnn(SequenceOp):
         return [found.get(r) for r in self.roles]
 
 
-@dataclass(frozen=True)
 class SimpleRnnGradient(Op):
     """Gradients before the tanh (T, n, H): d = dh (1 − h²), then dh ← d @ Uᵀ; further, of the initial state."""
 

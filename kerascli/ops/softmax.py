@@ -6,7 +6,6 @@ In the kernels x is the input, y the output, dy its gradient, s a scratch array,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -16,7 +15,6 @@ from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
 from kerascli.ops.shape import whole_axis
 
 
-@dataclass(frozen=True)
 class _OverAxis(Op):
     """Numbers along `axis` of the whole array are treated together."""
 

@@ -20,7 +20,6 @@ from kerascli.ops.linear import MatMul, RowsProduct, matmul, transpose_matrix
 Pairs = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
 class Pad(Op):
     """The sample's axes widened by (before, after), filled with `value`."""
 
@@ -49,7 +48,6 @@ class Pad(Op):
         return (y.trace.add(Crop(self.widths), dy),)
 
 
-@dataclass(frozen=True)
 class Crop(Op):
     """The sample's axes narrowed by (before, after)."""
 
@@ -96,7 +94,6 @@ class Windows:
         return (*pairs, (0, 0))
 
 
-@dataclass(frozen=True)
 class Im2Col(Op):
     """Every window of the input as one row of K numbers, in order (kh, kw, C).
 
@@ -174,7 +171,6 @@ class Im2Col(Op):
         return (y.trace.add(Col2Im(self.windows, y.inputs[0].shape), dy),)
 
 
-@dataclass(frozen=True)
 class Col2Im(Op):
     """The adjoint of Im2Col: rows (n, a, b, K) added up at the places they were read from."""
 
@@ -222,7 +218,6 @@ class Col2Im(Op):
         return calls
 
 
-@dataclass(frozen=True)
 class ConvolutionProduct(MatMul):
     """Windows times the kernel matrix. The gradient of the windows is made in natural row order."""
 
@@ -232,7 +227,6 @@ class ConvolutionProduct(MatMul):
         return matmul(natural, transpose_matrix(w)), y.trace.add(RowsProduct(self.columns), cols, dy)
 
 
-@dataclass(frozen=True)
 class Unphase(Op):
     """(p, q, n, a, b, C) → (n, a·p, b·q, C), of which the last `crop` rows and columns are dropped."""
 
@@ -250,7 +244,6 @@ class Unphase(Op):
         return (phase(dy, (p, q)),)
 
 
-@dataclass(frozen=True)
 class Phase(Op):
     """(n, H, W, C) → (p, q, n, a, b, C), zeros in the places beyond the extent where p or q does not divide it."""
 
