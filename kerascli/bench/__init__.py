@@ -1,0 +1,1 @@
+"""Speed of one spec on every engine that is installed, side by side."""
