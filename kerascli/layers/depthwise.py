@@ -1,0 +1,252 @@
+"""Convolutions of each channel alone (DepthwiseConv), and with a product over channels after it (SeparableConv)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from kerascli.component import Example
+from kerascli.constraints import Constraint
+from kerascli.initializers import GlorotUniform, Initializer, Zeros
+from kerascli.layer import Context, WeightSpec
+from kerascli.layers.arguments import (
+    DataFormat,
+    Function,
+    Padding,
+    Size1,
+    Size2,
+    _Unmasked,
+    activated,
+    activated_shape,
+    penalise,
+    rank,
+)
+from kerascli.layers.windows import AXES, outputs
+from kerascli.ops.depthwise import depthwise_conv
+from kerascli.ops.ir import Shape, Value
+from kerascli.ops.linear import bias_add, matmul
+from kerascli.ops.shape import reshape
+from kerascli.regularizers import Regularizer
+
+
+class _Depthwise(_Unmasked):
+    """Windows over all axes but the last, each channel with kernels of its own."""
+
+    axes: ClassVar[int]
+    """Axes that the window slides along."""
+
+    kernel_size: Size1 | Size2
+    """Extent of the window."""
+    strides: Size1 | Size2
+    """Steps between windows."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
+    depth_multiplier: int = Field(1, ge=1)
+    """Outputs of each channel."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+    dilation_rate: Size1 | Size2
+    """Distance between the inputs that a window reads."""
+    activation: Function = None
+    """Function of the output; none (linear) by default."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    depthwise_initializer: Initializer = GlorotUniform()
+    """First values of the kernel of each channel."""
+    bias_initializer: Initializer = Zeros()
+    """First values of the bias."""
+    depthwise_regularizer: Regularizer | None = None
+    """Penalty on the kernel of each channel."""
+    bias_regularizer: Regularizer | None = None
+    """Penalty on the bias."""
+    activity_regularizer: Regularizer | None = None
+    """Penalty on the output, per sample of the batch."""
+    depthwise_constraint: Constraint | None = None
+    """Rule that the kernel of each channel obeys."""
+    bias_constraint: Constraint | None = None
+    """Rule that the bias obeys."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, self.axes + 1, AXES[self.axes])
+        extents = outputs(shape[:-1], self.kernel_size, self.strides, self.dilation_rate, self.padding)
+        return activated_shape(self.activation, (*extents, self._channels(shape)))
+
+    def _channels(self, shape: Shape) -> int:
+        """Channels of the output."""
+        return shape[-1] * self.depth_multiplier
+
+    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        kernels = self._kernels(shape)
+        bias = WeightSpec(
+            "bias", (self._channels(shape),), self.bias_initializer, True, self.bias_regularizer, self.bias_constraint
+        )
+        return (*kernels, bias) if self.use_bias else kernels
+
+    def _kernels(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        return (self._depthwise_kernel("kernel", shape),)
+
+    def _depthwise_kernel(self, name: str, shape: Shape) -> WeightSpec:
+        extent = (*self.kernel_size, shape[-1], self.depth_multiplier)
+        return WeightSpec(
+            name, extent, self.depthwise_initializer, True, self.depthwise_regularizer, self.depthwise_constraint
+        )
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        y = self._convolve(x, w)
+        if self.use_bias:
+            y = bias_add(y, w["bias"])
+        return penalise(context, self.activity_regularizer, activated(self.activation, y))
+
+    def _convolve(self, x: Value, w: Mapping[str, Value]) -> Value:
+        return self._each_channel(x, w["kernel"])
+
+    def _each_channel(self, x: Value, kernel: Value) -> Value:
+        """Images are convolved as they are; a sequence is an image of one row."""
+        if self.axes == 2:
+            (sh, sw), (dh, dw) = self.strides, self.dilation_rate  # type: ignore[misc]
+            return depthwise_conv(x, kernel, (sh, sw), self.padding, (dh, dw))
+        image, flat = reshape(x, (1, *x.shape)), reshape(kernel, (1, *kernel.shape))
+        y = depthwise_conv(image, flat, (1, self.strides[0]), self.padding, (1, self.dilation_rate[0]))
+        return reshape(y, y.shape[1:])
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class DepthwiseConv1D(_Depthwise):
+    """Convolution of each channel of a sequence alone: (T, C) → (T', C · depth_multiplier)."""
+
+    axes = 1
+    examples = (
+        Example({"kernel_size": 3}, inputs=((8, 3),)),
+        Example({"kernel_size": 2, "strides": 2, "padding": "same", "depth_multiplier": 2}, inputs=((7, 3),)),
+        Example(
+            {"kernel_size": 3, "dilation_rate": 2, "activation": "relu", "use_bias": False},
+            inputs=((9, 2),),
+        ),
+    )
+
+    kernel_size: Size1
+    """Steps that a window spans."""
+    strides: Size1 = (1,)
+    """Steps between windows."""
+    dilation_rate: Size1 = (1,)
+    """Distance between the steps that a window reads."""
+
+
+class DepthwiseConv2D(_Depthwise):
+    """Convolution of each channel of an image alone: (H, W, C) → (H', W', C · depth_multiplier)."""
+
+    axes = 2
+    examples = (
+        Example({"kernel_size": 3}, inputs=((6, 7, 3),)),
+        Example({"kernel_size": [3, 2], "strides": 2, "padding": "same", "activation": "relu"}, inputs=((7, 6, 2),)),
+        Example({"kernel_size": 2, "depth_multiplier": 3, "dilation_rate": 2}, inputs=((5, 6, 2),)),
+        Example(
+            {
+                "kernel_size": [2, 3],
+                "padding": "same",
+                "depthwise_regularizer": "l2",
+                "bias_regularizer": "l1",
+                "activity_regularizer": "l2",
+                "depthwise_constraint": "max_norm",
+                "depthwise_initializer": "he_normal",
+            },
+            inputs=((4, 5, 3),),
+        ),
+    )
+
+    kernel_size: Size2
+    """Rows and columns that a window spans."""
+    strides: Size2 = (1, 1)
+    """Rows and columns between windows."""
+    dilation_rate: Size2 = (1, 1)
+    """Distance between the rows and columns that a window reads."""
+
+
+class _Separable(_Depthwise):
+    """The convolution of each channel, then a product over the channels at every position."""
+
+    filters: int = Field(ge=1)
+    """Channels of the output."""
+    pointwise_initializer: Initializer = GlorotUniform()
+    """First values of the matrix over the channels."""
+    pointwise_regularizer: Regularizer | None = None
+    """Penalty on the matrix over the channels."""
+    pointwise_constraint: Constraint | None = None
+    """Rule that the matrix over the channels obeys."""
+
+    def _channels(self, shape: Shape) -> int:
+        return self.filters
+
+    def _kernels(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        extent = (*(1,) * self.axes, shape[-1] * self.depth_multiplier, self.filters)
+        pointwise = WeightSpec(
+            "pointwise_kernel",
+            extent,
+            self.pointwise_initializer,
+            True,
+            self.pointwise_regularizer,
+            self.pointwise_constraint,
+        )
+        return self._depthwise_kernel("depthwise_kernel", shape), pointwise
+
+    def _convolve(self, x: Value, w: Mapping[str, Value]) -> Value:
+        matrix = w["pointwise_kernel"]
+        return matmul(self._each_channel(x, w["depthwise_kernel"]), reshape(matrix, matrix.shape[-2:]))
+
+
+class SeparableConv1D(_Separable):
+    """DepthwiseConv1D and a product over the channels: (T, C) → (T', filters)."""
+
+    aliases = ("SeparableConvolution1D",)
+    axes = 1
+    examples = (
+        Example({"filters": 4, "kernel_size": 3}, inputs=((8, 3),)),
+        Example(
+            {"filters": 3, "kernel_size": 2, "strides": 2, "padding": "same", "depth_multiplier": 2},
+            inputs=((7, 3),),
+        ),
+    )
+
+    kernel_size: Size1
+    """Steps that a window spans."""
+    strides: Size1 = (1,)
+    """Steps between windows."""
+    dilation_rate: Size1 = (1,)
+    """Distance between the steps that a window reads."""
+
+
+class SeparableConv2D(_Separable):
+    """DepthwiseConv2D and a product over the channels: (H, W, C) → (H', W', filters)."""
+
+    aliases = ("SeparableConvolution2D",)
+    axes = 2
+    examples = (
+        Example({"filters": 4, "kernel_size": 3}, inputs=((6, 7, 3),)),
+        Example(
+            {"filters": 5, "kernel_size": 2, "strides": 2, "padding": "same", "depth_multiplier": 2},
+            inputs=((5, 6, 3),),
+        ),
+        Example(
+            {
+                "filters": 2,
+                "kernel_size": [2, 3],
+                "dilation_rate": [1, 2],
+                "use_bias": False,
+                "activation": "tanh",
+                "pointwise_regularizer": "l1",
+                "depthwise_regularizer": "l2",
+            },
+            inputs=((4, 7, 3),),
+        ),
+    )
+
+    kernel_size: Size2
+    """Rows and columns that a window spans."""
+    strides: Size2 = (1, 1)
+    """Rows and columns between windows."""
+    dilation_rate: Size2 = (1, 1)
+    """Distance between the rows and columns that a window reads."""

@@ -1,0 +1,37 @@
+"""What layers with windows share: names of the axes, and how many windows there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+
+from kerascli.component import _tuple_of
+from kerascli.layers.arguments import _positive
+from kerascli.ops.ir import Shape, ShapeError
+
+AXES = {1: "steps, channels", 2: "height, width, channels", 3: "depth, height, width, channels"}
+"""Names of a sample's axes, by the number of axes that a window slides along."""
+
+Size3 = Annotated[
+    tuple[int, int, int],
+    BeforeValidator(_tuple_of(3), json_schema_input_type=int | tuple[int, int, int]),
+    AfterValidator(_positive),
+]
+"""Three positive integers, or one for all."""
+
+
+def outputs(sizes: Shape, windows: Shape, strides: Shape, dilation: Shape, padding: str) -> Shape:
+    """How many windows fit along each axis; raises ShapeError where none does."""
+    if padding != "valid":
+        return tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
+    found = []
+    for size, window, stride, apart in zip(sizes, windows, strides, dilation, strict=True):
+        reach = (window - 1) * apart + 1
+        if reach > size:
+            raise ShapeError(
+                f"a window of {reach} does not fit into {size} inputs",
+                "use `padding: same`, a smaller window, or less pooling before it",
+            )
+        found.append((size - reach) // stride + 1)
+    return tuple(found)
