@@ -21,6 +21,7 @@ from kerascli.check import Checked
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
+from kerascli.keras_layout import OptimizerState, optimizer_state
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.program.build import prediction_program, training_program
@@ -153,11 +154,16 @@ def _train(model: Model, run: Run, workers: int, progress: Progress, began: floa
         runner.parameters.load(initial_weights(spec.training.initial_weights, Path(run.path).parent, model))
     adapt(runner, data.train)
 
+    def state() -> OptimizerState:
+        slots = {slot: runner.parameters.views(flat) for slot, flat in runner.parameters.slots.items()}
+        return optimizer_state(graph, spec.name, spec.optimizer, trainer.iteration, trainer.learning_rate, slots)
+
     def save_weights(path: Path) -> None:
-        keras_files.save_weights(path, graph, runner.parameters.weights, spec.name)
+        keras_files.save_weights(path, graph, runner.parameters.weights, spec.name, state())
 
     def save_model(path: Path) -> None:
-        trained = Trained(spec.name, graph, runner.parameters.copy(), compiled, None, {})
+        attachments = Stored(run.path).attachments()
+        trained = Trained(spec.name, graph, runner.parameters.copy(), compiled, state(), attachments)
         exporter({".h5": "h5"}.get(path.suffix, "keras")).write(trained, path)
 
     trainer = Trainer(runner, data.train, data.validation, run.path, progress, save_model, save_weights)

@@ -44,7 +44,7 @@ def table(rows: Sequence[Facts]) -> str:
 
 def lines(facts: Facts) -> str:
     """One run as text: a key a line, nested keys joined by dots."""
-    return _columns([[key, _plain(value)] for key, value in _flat(facts)])
+    return _columns([[key, _plain(value)] for key, value in _flat(facts) if not key.startswith("signature.")])
 
 
 def _metrics(run: Run) -> Facts:

@@ -78,13 +78,16 @@ class Stored:
             message = f"the run lacks `{name}`: {error.strerror or error}"
             raise Failure(Problem("E503", message, self.path / name)) from error
 
+    def attachments(self) -> dict[str, bytes]:
+        """All of them."""
+        return {name: self.attachment(name) for name in (RESOLVED, PREPROCESSING, SIGNATURE)}
+
     def trained(self) -> Trained:
         """What exporters need."""
-        attachments = {name: self.attachment(name) for name in (RESOLVED, PREPROCESSING, SIGNATURE)}
         spec = self.loaded.spec
         file = self.run.weights if self.run else self.path
         state = keras_files.load_optimizer(file, self.graph, spec.name, spec.optimizer)
-        return Trained(spec.name, self.graph, self.weights(), keras_config.compiled(spec), state, attachments)
+        return Trained(spec.name, self.graph, self.weights(), keras_config.compiled(spec), state, self.attachments())
 
 
 def export(stored: Stored, form: str, path: Path | None = None) -> list[Path]:

@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
+from kerascli.cli import options
+
 
 @click.group(name="runs", invoke_without_command=True)
+@options.runs_dir
+@options.as_json
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, runs_dir: Path, as_json: bool) -> None:
     """List the run directories, or show one."""
     if context.invoked_subcommand is None:
-        context.invoke(list_runs)
+        context.invoke(list_runs, runs_dir=runs_dir, as_json=as_json)
 
 
 @command.command(name="list")
-@click.option("--runs-dir", default="runs", type=click.Path(), help="Folder of the runs.", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def list_runs(runs_dir: str = "runs", as_json: bool = False) -> None:
+@options.runs_dir
+@options.as_json
+def list_runs(runs_dir: Path, as_json: bool) -> None:
     """Every run, the newest first."""
-    from pathlib import Path
-
     from kerascli.overview import row, table
     from kerascli.run import listing
 
-    rows = [row(run) for run in listing(Path(runs_dir))]
+    rows = [row(run) for run in listing(runs_dir)]
     click.echo(json.dumps(rows, indent=2) if as_json else table(rows) or f"no runs in `{runs_dir}`")
 
 
 @command.command(name="show")
 @click.argument("run")
-@click.option("--runs-dir", default="runs", type=click.Path(), help="Folder of the runs.", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def show_run(run: str, runs_dir: str, as_json: bool) -> None:
+@options.runs_dir
+@options.as_json
+def show_run(run: str, runs_dir: Path, as_json: bool) -> None:
     """One run: its facts, its figures, its files."""
-    from pathlib import Path
-
     from kerascli.overview import lines, report
     from kerascli.run import find_run
 
-    found = report(find_run(run, Path(runs_dir)))
+    found = report(find_run(run, runs_dir))
     click.echo(json.dumps(found, indent=2) if as_json else lines(found))

@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from kerascli.losses.base import Loss
 from kerascli.metrics.base import Metric
 from kerascli.ops.ir import Array
 from kerascli.optimizers.base import Optimizer
+from kerascli.program.build import prediction_program
+from kerascli.program.interpret import evaluate
 from kerascli.regularizers import Regularizer
 from kerascli.schedules import Schedule
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
@@ -42,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 """Keras's own, against NumPy 2."""
 STRUCTURE = ("Input", "Reuse", "Repeat", "Residual", "Model")
 EXAMPLES = [
-    pytest.param(kind, example, id=f"{name}-{k}")
+    pytest.param((kind, example), id=f"{name}-{k}")
     for name, kind in sorted(Layer.names().items())
     if name == kind.__name__ and name not in STRUCTURE
     for k, example in enumerate(kind.examples)
@@ -124,51 +127,77 @@ def arrays(model: Any) -> list[Array]:
     return [np.asarray(w) for layer in model.layers for w in layer.weights]
 
 
-@pytest.mark.parametrize(("kind", "example"), EXAMPLES)
-def test_keras_reads_and_writes_the_same_config(kind: type[Layer], example: Example) -> None:
-    graph = single(kind, example)
-    config = keras_config.model(graph, "net")
-    model = keras.models.model_from_json(json.dumps(config))
-    same(config, json.loads(model.to_json()))
+@dataclass(frozen=True)
+class Case:
+    """A layer example as a model, ours and in Keras, made once for all the tests of it."""
+
+    example: Example
+    graph: Graph
+    weights: dict[str, Array]
+    folder: Path
+    keras: Any
 
 
-@pytest.mark.parametrize(("kind", "example"), EXAMPLES)
-def test_keras_reads_and_writes_the_same_weights(kind: type[Layer], example: Example, tmp_path: Path) -> None:
-    graph = single(kind, example)
+@pytest.fixture(scope="module", params=EXAMPLES)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    kind, example = request.param
+    graph, folder = single(kind, example), tmp_path_factory.mktemp("case")
     weights = some_weights(graph)
-    model = in_keras(graph, tmp_path, weights)
-    places = keras_layout.places(graph)
-    stored = {p.path: array for p, array in zip(places, arrays(model), strict=True)}
-    for path, array in weights.items():
+    return Case(example, graph, weights, folder, in_keras(graph, folder, weights))
+
+
+def test_keras_reads_and_writes_the_same_config(case: Case) -> None:
+    same(json.loads((case.folder / "json" / "model.json").read_text()), json.loads(case.keras.to_json()))
+
+
+def test_keras_reads_and_writes_the_same_weights(case: Case) -> None:
+    places = keras_layout.places(case.graph)
+    stored = {p.path: array for p, array in zip(places, arrays(case.keras), strict=True)}
+    for path, array in case.weights.items():
         np.testing.assert_array_equal(stored[path], array, err_msg=path)
-    theirs = tmp_path / "theirs.weights.h5"
-    model.save_weights(theirs)
+    theirs = case.folder / "theirs.weights.h5"
+    case.keras.save_weights(theirs)
     # Keras also keeps an empty group for a layer that serves as an activation.
     wanted = {name: item for name, item in tree(theirs).items() if "/activation" not in name.removeprefix("layers/a")}
-    assert wanted == tree(tmp_path / "json" / "model.weights.h5")
-    for path, array in keras_files.load_weights(theirs, graph).items():
-        np.testing.assert_array_equal(array, weights[path])
+    assert wanted == tree(case.folder / "json" / "model.weights.h5")
+    for path, array in keras_files.load_weights(theirs, case.graph).items():
+        np.testing.assert_array_equal(array, case.weights[path])
 
 
-@pytest.mark.parametrize(("kind", "example"), EXAMPLES)
-def test_keras_loads_the_legacy_file(kind: type[Layer], example: Example, tmp_path: Path) -> None:
-    graph = single(kind, example)
-    weights = some_weights(graph)
-    (path,) = exporter("h5").write(Trained("net", graph, weights), tmp_path / "m.h5")
-    if exporter("h5").problems(graph):
+def test_keras_loads_the_legacy_file(case: Case) -> None:
+    (path,) = exporter("h5").write(Trained("net", case.graph, case.weights), case.folder / "m.h5")
+    if exporter("h5").problems(case.graph):
         with contextlib.suppress(ValueError):
             found = keras.models.load_model(path, compile=False).layers[-1]
-            assert found.axis != example.config["axis"]
+            assert found.axis != case.example.config["axis"]
         return
     model = keras.models.load_model(path, compile=False)
-    for place, array in zip(keras_layout.places(graph), arrays(model), strict=True):
-        np.testing.assert_array_equal(array, weights[place.path], err_msg=place.path)
-    theirs = tmp_path / "theirs.h5"
+    for place, array in zip(keras_layout.places(case.graph), arrays(model), strict=True):
+        np.testing.assert_array_equal(array, case.weights[place.path], err_msg=place.path)
+    theirs = case.folder / "theirs.h5"
     model.save(theirs)
-    for name, array in keras_files.load_weights(theirs, graph).items():
-        np.testing.assert_array_equal(array, weights[name])
-    ours, other = named(path), named(theirs)
-    assert ours == other
+    for name, array in keras_files.load_weights(theirs, case.graph).items():
+        np.testing.assert_array_equal(array, case.weights[name])
+    assert named(path) == named(theirs)
+
+
+def test_keras_predicts_what_our_engine_predicts_of_a_layer(case: Case) -> None:
+    same_predictions(case.graph, case.weights, case.keras, case.example.high)
+
+
+def same_predictions(graph: Graph, weights: dict[str, Array], keras_model: Any, high: int) -> None:
+    """Keras, from our files, against our program of the same graph."""
+    rng = np.random.default_rng(1)
+    inputs = {}
+    for name in graph.inputs:
+        node = graph.node(name)
+        values = rng.integers(0, high, (5, *node.shape)) if node.dtype != "float" else rng.normal(size=(5, *node.shape))
+        inputs[name] = values.astype("int32" if node.dtype != "float" else "float32")
+    program = prediction_program(graph)
+    feeds = {f"x:{name}": array for name, array in inputs.items()} | weights
+    ours = evaluate(program.outputs.values(), feeds, 5, np.float32)
+    for found, theirs in zip(ours, arrays_of(keras_model, list(inputs.values())), strict=True):
+        np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=2e-6)
 
 
 # ── whole models ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,8 +354,15 @@ def test_keras_loads_the_legacy_file_compiled_and_predicts_alike(name: str, tmp_
 
 
 def arrays_of(model: Any, inputs: list[Array]) -> list[Array]:
-    answer = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
-    return answer if isinstance(answer, list) else [answer]
+    answer = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    return [np.asarray(each) for each in (answer if isinstance(answer, list) else [answer])]
+
+
+@whole
+def test_keras_predicts_what_our_engine_predicts(name: str, tmp_path: Path) -> None:
+    graph = loaded(name, tmp_path)[1]
+    weights = some_weights(graph)
+    same_predictions(graph, weights, in_keras(graph, tmp_path, weights), high=9)
 
 
 @whole

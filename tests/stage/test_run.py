@@ -141,7 +141,7 @@ def test_no_such_run_is_a_problem(tmp_path: Path, word: str) -> None:
     assert failure.value.problems[0].code == "E502"
 
 
-def rows(count: int) -> list[dict[str, float | None]]:
+def rows(count: int) -> list[curves.Row]:
     return [
         {
             "epoch": k,
@@ -166,7 +166,7 @@ def test_curves_are_well_formed_and_stay_in_the_picture(count: int) -> None:
 
 
 def test_curves_leave_out_what_is_not_a_number() -> None:
-    bad = [*rows(3), {"epoch": 3, "loss": float("nan"), "learning_rate": 0.1}, {"epoch": 4, "loss": float("inf")}]
+    bad: list[curves.Row] = [*rows(3), {"epoch": 3, "loss": float("nan"), "learning_rate": 0.1}, {"epoch": 4, "loss": float("inf")}]
     assert "nan" not in curves.draw(bad, "t") and "inf" not in curves.draw(bad, "t").replace("inference", "")
 
 
