@@ -1,5 +1,6 @@
 """Rewrites of the forward pass that keep its meaning and make it faster. Derivatives follow from what is left.
 
+- Factors and shifts of whole channels go into the weights before them (fold.py).
 - 3×3 convolutions of many channels run as Winograd's (unless `exact`). Their outputs are tiled; what works on every
   element or channel alone is done on the tiles, so that chains of convolutions never go back to natural order.
 - A maximum pool commutes with a bias and with activations that never decrease: pooling first leaves p·q times less
@@ -21,6 +22,7 @@ from kerascli.ops.pooling import MaxPool
 from kerascli.ops.shape import reshape
 from kerascli.ops.window import ConvolutionProduct, Im2Col, Pad, Unphase, phase, unphase
 from kerascli.ops.winograd import TILE, patch_convolution, tile_convolution
+from kerascli.program.fold import fold
 from kerascli.program.plan import reachable
 
 WINOGRAD_CHANNELS, WINOGRAD_FILTERS = 16, 4
@@ -34,8 +36,9 @@ CHANNELWISE = (BiasAdd, ChannelSums, ScaleShift, Add, Subtract, Multiply)
 
 def simplify(trace: Trace, wanted: list[Value], exact: bool = False) -> dict[Value, Value]:
     """A new trace with the wanted values, simplified: maps the old wanted values to the new ones."""
-    rewriter = Rewriter(wanted, exact)
-    return {value: rewriter.rebuild(value) for value in wanted}
+    folded = fold(wanted)
+    rewriter = Rewriter([folded[value] for value in wanted], exact)
+    return {value: rewriter.done[folded[value]] for value in wanted}
 
 
 class Rewriter:
@@ -54,9 +57,6 @@ class Rewriter:
             self.readers[value].append(None)
         for value in values:
             self.done[value] = self._rewrite(value)
-
-    def rebuild(self, value: Value) -> Value:
-        return self.done[value]
 
     def _rewrite(self, value: Value) -> Value:
         op = value.op

@@ -11,9 +11,9 @@ from kerascli.engine.machine import Machine
 from kerascli.engine.memory import SharedMemory
 from kerascli.ops.activation import Relu, Tanh
 from kerascli.ops.batch_norm import batch_norm
-from kerascli.ops.elementwise import add, multiply
+from kerascli.ops.elementwise import Add, Multiply, add, multiply
 from kerascli.ops.ir import Array, Input, Op, Scope, Shape, Trace, Type, Value, Weight
-from kerascli.ops.linear import bias_add, matmul, weighted_sum
+from kerascli.ops.linear import BiasAdd, bias_add, matmul, weighted_sum
 from kerascli.ops.pooling import MaxPool, average_pool, max_pool
 from kerascli.ops.shape import reshape
 from kerascli.ops.window import Im2Col, Phase, Unphase, conv
@@ -223,6 +223,30 @@ def test_a_maximum_goes_before_bias_and_relu() -> None:
     net.h = max_pool(net.h, (2, 2), (2, 2))
     used = ops(simplify(net.trace, [net.h])[net.h])
     assert used.index(MaxPool) < used.index(Relu)
+    check_net(net)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_channel_factors_and_shifts_go_into_the_weights(bias: bool) -> None:
+    net = Net((8, 8, 3))
+    net.convolve(4, bias=bias)
+    net.h = add(net.weight(4), multiply(net.h, net.weight(4)))
+    net.apply(Relu())
+    net.h = max_pool(net.h, (2, 2), (2, 2))
+    net.h = add(multiply(conv(net.h, net.weight(1, 1, 4, 4)), net.weight(4)), net.h)
+    net.h = multiply(net.h, net.weight(4, 4, 4))
+    values = reachable([simplify(net.trace, [net.h])[net.h]])
+    on_samples = [v for v in values if v.scope == Scope.BLOCK and isinstance(v.op, (Add, Multiply))]
+    assert [type(v.op) for v in on_samples] == [Add, Multiply]  # the skip, and what differs from place to place
+    assert sum(isinstance(v.op, BiasAdd) for v in values) == 1
+    check_net(net)
+
+
+def test_a_value_read_twice_is_not_scaled_in_its_weights() -> None:
+    net = Net((4, 4, 3))
+    net.convolve(4)
+    net.h = add(multiply(net.h, net.weight(4)), net.h)
+    assert Multiply in [type(v.op) for v in reachable([simplify(net.trace, [net.h])[net.h]]) if v.scope == Scope.BLOCK]
     check_net(net)
 
 
