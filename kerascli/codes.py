@@ -52,6 +52,7 @@ CODES = {
     "E505": "Weights do not fit the model: another layer, another shape.",
     "E506": "A file is no model file, or is damaged.",
     "E507": "The dataset lacks the split that is to be evaluated.",
+    "E508": "A worker process of the engine was ended from outside.",
     "E510": "A callback watches a figure that is not logged.",
     "E511": "The loss became NaN or infinite.",
     "E512": "A callback's file name cannot be made, or leads out of the run directory.",

@@ -24,6 +24,7 @@ import numpy as np
 import threadpoolctl
 
 from kerascli.engine.memory import SharedMemory
+from kerascli.errors import Failure, Problem
 
 SPINS = 4000
 """Tries with a yield before a waiting worker begins to sleep."""
@@ -101,6 +102,8 @@ class Threads:
                     return
                 try:
                     self._work(self, worker)
+                except threading.BrokenBarrierError:
+                    return
                 except BaseException as error:
                     self._error = error
                     self._meet.abort()
@@ -112,8 +115,13 @@ class Threads:
         try:
             self._work(self, 0)
             self._meet.wait()
-        except threading.BrokenBarrierError:
-            raise self._error or RuntimeError("a lane ended unexpectedly") from None
+        except BaseException as error:
+            self._open = False
+            self._meet.abort()
+            self._go.abort()
+            if isinstance(error, threading.BrokenBarrierError) and self._error:
+                raise self._error from None
+            raise
 
     def barrier(self, worker: int) -> None:
         self._meet.wait()
@@ -121,9 +129,7 @@ class Threads:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._meet.abort()
-            with contextlib.suppress(threading.BrokenBarrierError):
-                self._go.wait(1)
+            self._go.wait()
 
 
 class Processes:
@@ -196,22 +202,28 @@ class Processes:
     def _look(self, worker: int, other: int, parent: int) -> None:
         """Notice that the worker waited for is dead."""
         if worker == 0:
-            pid, _ = os.waitpid(self._pids[other], os.WNOHANG)
+            pid, status = os.waitpid(self._pids[other], os.WNOHANG)
             if pid:
                 del self._pids[other]
-                os.set_blocking(self._report, False)
-                message = b""
-                with contextlib.suppress(BlockingIOError):
-                    message = os.read(self._report, 65536)
-                raise RuntimeError(f"a lane ended unexpectedly\n{message.decode(errors='replace')}")
-        elif parent and os.getppid() != parent:
+                raise self._ended(status)
+        elif self._closing[0] or (parent and os.getppid() != parent):
             os._exit(1)
+
+    def _ended(self, status: int) -> Exception:
+        """Why a worker is gone: its own traceback, or the signal that ended it."""
+        os.set_blocking(self._report, False)
+        with contextlib.suppress(BlockingIOError):
+            if message := os.read(self._report, 65536):
+                return RuntimeError(f"a worker failed\n{message.decode(errors='replace')}")
+        number = os.waitstatus_to_exitcode(status)
+        how = f"was ended by signal {-number}" if number < 0 else f"ended with code {number}"
+        help = "if memory ran out, use fewer `--threads` or a smaller `batch_size`"
+        return Failure(Problem("E508", f"a worker process {how}", help=help))
 
     def close(self) -> None:
         if not self._closing[0]:
             self._closing[0] = 1
-            self._count += 1
-            self._flags[0][0] = self._count
+            self._flags[0][0] = np.iinfo(np.int64).max  # nobody waits for this process any more
             deadline = time.monotonic() + 2
             for pid in self._pids.values():
                 while os.waitpid(pid, os.WNOHANG)[0] == 0:

@@ -117,7 +117,8 @@ class BatchProduct(Op):
         if out.size * len(x) < SHARED_FLOPS:
             return [self.bind(site, out, x, dy)]
         cuts = [len(out) * k // count for k in range(count + 1)]
-        return [[product(x[:, a:b].T, dy, out[a:b])] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        strips = [(x[:, a:b].T, dy, out[a:b]) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        return [[partial(np.matmul, *strip)] for strip in strips]  # np.dot would copy a strip that is not contiguous
 
     def flops(self, y: Value, rows: int) -> int:
         return 2 * rows * prod(y.shape)
