@@ -3,8 +3,6 @@
 A formula stands in each docstring; where Keras offers no argument the function takes none.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Rules that a weight is forced back under after each training step. EPSILON is Keras's fuzz factor."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Self
 
 import numpy as np

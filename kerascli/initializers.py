@@ -1,7 +1,5 @@
 """Initial values of weights, drawn from Keras's distributions."""
 
-from __future__ import annotations
-
 import math
 from math import prod
 from typing import Literal

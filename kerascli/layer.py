@@ -1,7 +1,5 @@
 """What a layer is: shape rule, weights, and a forward pass written with ops. No layer writes a backward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Penalties on an array that training adds to the loss."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Learning rates that change with the step, in Keras's float32 arithmetic."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Annotated, Any, Self

@@ -1,7 +1,5 @@
 """The whole document as one frozen model. `load` reads it, with overrides; `resolved` writes it with every default."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence

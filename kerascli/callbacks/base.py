@@ -1,7 +1,5 @@
 """What a callback is: frozen configuration, plain-data state, and what of the training it may see and touch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol

@@ -1,7 +1,5 @@
 """EarlyStopping."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from kerascli.callbacks.base import State, TrainingView

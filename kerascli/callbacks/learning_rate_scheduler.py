@@ -1,7 +1,5 @@
 """LearningRateScheduler."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any

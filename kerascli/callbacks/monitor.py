@@ -1,7 +1,5 @@
 """Callbacks that watch one figure of the logs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """TerminateOnNaN."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Activations as layers of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import prod
 

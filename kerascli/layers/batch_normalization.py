@@ -1,7 +1,5 @@
 """BatchNormalization: every channel brought to mean 0 and variance 1 over the batch and all positions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

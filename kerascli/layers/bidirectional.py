@@ -1,7 +1,5 @@
 """Bidirectional."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self

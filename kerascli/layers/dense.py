@@ -1,7 +1,5 @@
 """Dense: a matrix product, a bias and an activation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Embedding: whole numbers become vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """LayerNormalization: every sample, or every position of it, brought to mean 0 and variance 1."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pydantic import Field

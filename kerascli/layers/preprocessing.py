@@ -1,7 +1,5 @@
 """Layers that bring raw numbers into a range that nets learn well from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 

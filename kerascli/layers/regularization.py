@@ -3,8 +3,6 @@
 Which numbers drop out follows from the spec's seed (or the layer's), the step and the sample: see ops/random.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

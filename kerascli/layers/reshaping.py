@@ -1,7 +1,5 @@
 """Layers that move numbers without changing them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, ClassVar, Self

@@ -3,8 +3,6 @@
 Legend: T time steps, E features, H units, G gates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

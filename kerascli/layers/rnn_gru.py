@@ -1,7 +1,5 @@
 """GRU."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from kerascli.activations import Activation, Sigmoid, Tanh

@@ -1,7 +1,5 @@
 """SimpleRNN."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from kerascli.component import Example

@@ -3,8 +3,6 @@
 The graph stage replaces all but Input by the layers they stand for.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator

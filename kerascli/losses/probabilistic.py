@@ -5,8 +5,6 @@ the gradient is that of the logits, p - y, also for samples whose value is held 
 TensorFlow, while on JAX and PyTorch such a sample has no gradient at all.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import Field

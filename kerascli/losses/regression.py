@@ -1,7 +1,5 @@
 """Losses on numbers."""
 
-from __future__ import annotations
-
 from kerascli.component import Example
 from kerascli.losses.base import _LikeOutput, matched
 from kerascli.ops.ir import Value

@@ -1,7 +1,5 @@
 """How often the predicted class is the true one, in each of the forms that targets and outputs take."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

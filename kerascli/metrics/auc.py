@@ -1,7 +1,5 @@
 """The area under a curve of two rates, traced by moving the threshold."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Literal, Self
 

@@ -4,8 +4,6 @@ An output above the threshold says yes; targets are taken as yes where they are 
 flattened, so that without `class_id` every class of every sample is one answer.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The weighted harmonic mean of precision and recall, class by class."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Crossentropies as metrics: the same numbers as the losses without regularization penalties and loss weights."""
 
-from __future__ import annotations
-
 import numpy as np
 from pydantic import Field
 

@@ -8,8 +8,6 @@ no proper table; E408 a value of the wrong type, or missing where it may not be;
 E410 an encoder cannot be fitted.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence

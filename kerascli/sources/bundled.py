@@ -1,7 +1,5 @@
 """The image sets that come with the package; the tables are in tables.py, the licences in data/LICENSES.md."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path

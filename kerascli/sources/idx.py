@@ -1,7 +1,5 @@
 """The IDX format of the MNIST files: two zero bytes, a type, the number of axes, their lengths, then the values."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import zlib

@@ -1,7 +1,5 @@
 """NumPy archives: read without ever unpickling, their headers before their data."""
 
-from __future__ import annotations
-
 import math
 import struct
 import zipfile

@@ -1,7 +1,5 @@
 """Generated data: learnable, and the same for the same seed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

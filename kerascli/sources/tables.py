@@ -2,8 +2,6 @@
 shuffled once, for good, so that the last fraction that `validation_split` cuts off has every class.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Sources that are tables: kinds inferred in one pass over the text, encoders fitted on the training rows alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
