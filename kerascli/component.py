@@ -237,6 +237,10 @@ def _as_tuple(value: Any) -> Any:
 
 Pair = Annotated[tuple[int, int], BeforeValidator(_tuple_of(2), json_schema_input_type=int | tuple[int, int])]
 """Two integers, or one that stands for both, as Keras broadcasts `kernel_size: 3`."""
+Triple = Annotated[
+    tuple[int, int, int], BeforeValidator(_tuple_of(3), json_schema_input_type=int | tuple[int, int, int])
+]
+"""Three integers, or one that stands for all."""
 Single = Annotated[tuple[int], BeforeValidator(_tuple_of(1), json_schema_input_type=int | tuple[int])]
 """One integer, kept as Keras keeps it: a tuple of one."""
 Ints = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]

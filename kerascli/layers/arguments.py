@@ -1,14 +1,12 @@
 """Arguments that several layers share, and the checks and sums that go with them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from kerascli.activations import Activation
-from kerascli.component import Pair, Single
+from kerascli.component import Pair, Single, Triple
 from kerascli.layer import Context, Layer
 from kerascli.ops.elementwise import multiply
 from kerascli.ops.ir import Scope, Shape, ShapeError, Value, Variable
@@ -41,6 +39,8 @@ Size1 = Annotated[Single, AfterValidator(_positive)]
 """One positive integer."""
 Size2 = Annotated[Pair, AfterValidator(_positive)]
 """Two positive integers, or one for both."""
+Size3 = Annotated[Triple, AfterValidator(_positive)]
+"""Three positive integers, or one for all."""
 Rate = Annotated[float, Field(ge=0, le=1)]
 Function = Annotated[Activation | None, BeforeValidator(_function)]
 """An activation; null and `linear` mean none."""

@@ -1,7 +1,5 @@
 """Convolutions over time (Conv1D) and over images (Conv2D), channels in the last axis."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,6 +16,7 @@ from kerascli.layers.arguments import (
     Padding,
     Size1,
     Size2,
+    Size3,
     _Unmasked,
     activated,
     activated_shape,
@@ -39,15 +38,15 @@ class _Convolution(_Unmasked):
 
     filters: int = Field(ge=1)
     """Channels of the output."""
-    kernel_size: Size1 | Size2
+    kernel_size: Size1 | Size2 | Size3
     """Extent of the window."""
-    strides: Size1 | Size2
+    strides: Size1 | Size2 | Size3
     """Steps between windows."""
     padding: Literal["valid", "same", "causal"] = "valid"
     """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
     data_format: DataFormat = None
     """Where the channels are: `channels_last`, the only choice here."""
-    dilation_rate: Size1 | Size2
+    dilation_rate: Size1 | Size2 | Size3
     """Distance between the inputs that a window reads."""
     groups: int = Field(1, ge=1)
     """Number of equal parts of the channels that are convolved apart from each other."""

@@ -1,7 +1,5 @@
 """Convolutions of each channel alone (DepthwiseConv), and with a product over channels after it (SeparableConv)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Pooling: windows, or everything, reduced to the largest value or the mean, channel by channel."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +12,7 @@ from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.shape import reshape
 
-AXES = {2: "steps, channels", 3: "height, width, channels"}
+AXES = {2: "steps, channels", 3: "height, width, channels", 4: "depth, height, width, channels"}
 
 
 class _Pooling(_Unmasked):

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator, BeforeValidator
-
-from kerascli.component import _tuple_of
-from kerascli.layers.arguments import _positive
 from kerascli.ops.ir import Shape, ShapeError
 
 AXES = {1: "steps, channels", 2: "height, width, channels", 3: "depth, height, width, channels"}
 """Names of a sample's axes, by the number of axes that a window slides along."""
-
-Size3 = Annotated[
-    tuple[int, int, int],
-    BeforeValidator(_tuple_of(3), json_schema_input_type=int | tuple[int, int, int]),
-    AfterValidator(_positive),
-]
-"""Three positive integers, or one for all."""
 
 
 def outputs(sizes: Shape, windows: Shape, strides: Shape, dilation: Shape, padding: str) -> Shape:

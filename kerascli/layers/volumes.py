@@ -1,0 +1,107 @@
+"""Convolution and pooling over volumes (D, H, W, C)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from kerascli.component import Example
+from kerascli.layer import Context
+from kerascli.layers.arguments import DataFormat, Padding, Size3, _Unmasked, rank
+from kerascli.layers.convolutional import _Convolution
+from kerascli.layers.pooling import _GlobalPooling
+from kerascli.layers.windows import AXES, outputs
+from kerascli.ops.ir import Shape, Value
+from kerascli.ops.window3d import average_pool3d, conv3d, max_pool3d
+
+
+class Conv3D(_Convolution):
+    """Convolution over volumes: (D, H, W, C) → (D', H', W', filters)."""
+
+    aliases = ("Convolution3D",)
+    axes = ("depth", "height", "width", "channels")
+    examples = (
+        Example({"filters": 3, "kernel_size": 2}, inputs=((3, 4, 3, 2),)),
+        Example({"filters": 2, "kernel_size": [2, 1, 3], "strides": 2, "padding": "same"}, inputs=((4, 3, 5, 1),)),
+        Example({"filters": 4, "kernel_size": 2, "groups": 2, "dilation_rate": [1, 2, 1]}, inputs=((3, 3, 3, 4),)),
+    )
+
+    kernel_size: Size3
+    """Planes, rows and columns that a window spans."""
+    strides: Size3 = (1, 1, 1)
+    """Planes, rows and columns between windows."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
+    dilation_rate: Size3 = (1, 1, 1)
+    """Distance between the planes, rows and columns that a window reads."""
+
+    def _convolve(self, x: Value, kernel: Value) -> Value:
+        return conv3d(x, kernel, self.strides, self.padding, self.dilation_rate, self.groups)
+
+
+class _Pooling3D(_Unmasked):
+    """Windows over the three axes of a volume."""
+
+    largest: ClassVar[bool]
+
+    pool_size: Size3
+    """Planes, rows and columns that a window spans."""
+    strides: Size3 | None = None
+    """Planes, rows and columns between windows; by default those of a window."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, 4, AXES[3])
+        strides = self.strides or self.pool_size
+        return (*outputs(shape[:-1], self.pool_size, strides, (1, 1, 1), self.padding), shape[-1])
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        pool = max_pool3d if self.largest else average_pool3d
+        return pool(x, self.pool_size, self.strides or self.pool_size, self.padding)
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class MaxPooling3D(_Pooling3D):
+    """The largest of every window: (D, H, W, C) → (D', H', W', C)."""
+
+    aliases = ("MaxPool3D",)
+    largest = True
+    examples = (
+        Example(inputs=((4, 4, 5, 2),)),
+        Example({"pool_size": [3, 2, 2], "strides": [2, 1, 2], "padding": "same"}, inputs=((4, 3, 5, 2),)),
+    )
+
+    pool_size: Size3 = (2, 2, 2)
+    """Planes, rows and columns that a window spans."""
+
+
+class AveragePooling3D(_Pooling3D):
+    """The mean of every window, of the inputs that are really there: (D, H, W, C) → (D', H', W', C)."""
+
+    aliases = ("AvgPool3D",)
+    largest = False
+    examples = (
+        Example({"pool_size": 2}, inputs=((4, 4, 5, 2),)),
+        Example({"pool_size": [3, 2, 2], "strides": [2, 1, 2], "padding": "same"}, inputs=((4, 3, 5, 2),)),
+    )
+
+
+class GlobalMaxPooling3D(_GlobalPooling):
+    """The largest over the volume: (D, H, W, C) → (C,)."""
+
+    aliases = ("GlobalMaxPool3D",)
+    axes = 3
+    largest = True
+    examples = (Example(inputs=((2, 3, 4, 3),)), Example({"keepdims": True}, inputs=((2, 2, 3, 2),)))
+
+
+class GlobalAveragePooling3D(_GlobalPooling):
+    """The mean over the volume: (D, H, W, C) → (C,)."""
+
+    aliases = ("GlobalAvgPool3D",)
+    axes = 3
+    largest = False
+    examples = (Example(inputs=((2, 3, 4, 3),)), Example({"keepdims": True}, inputs=((2, 2, 3, 2),)))

@@ -1,0 +1,55 @@
+"""Transposed convolution: the adjoint of a convolution as a forward pass, a product and then windows added up.
+
+Legend: a b extents of the input, C its channels, kh kw the kernel, O filters, K = kh·kw·O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kerascli.ops.ir import Shape, Value
+from kerascli.ops.linear import matmul, transpose_matrix
+from kerascli.ops.shape import reshape
+from kerascli.ops.window import Col2Im, Im2Col, Windows, crop
+
+
+class SpreadRows(Col2Im):
+    """Rows (a, b, K) added up at the places of their windows; what is added up again is its derivative's windows."""
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        a, b, _ = y.inputs[0].shape
+        return (y.trace.add(Im2Col(self.windows, (a, b)), dy),)
+
+
+def margins(reach: int, stride: int, padding: str, output_padding: int | None) -> tuple[int, int]:
+    """How many places Keras cuts off before and after the (size - 1) · stride + reach that windows cover.
+
+    A negative number stands for zeros added. Keras fills the output up to size · stride where `same` says nothing
+    else; with `output_padding`, `same` gives (size - 1) · stride + reach % 2 + output_padding.
+    """
+    if padding == "valid":
+        return 0, -(max(stride - reach, 0) if output_padding is None else output_padding)
+    total = stride + reach - 2 if output_padding is None else reach + reach % 2 - 2 + output_padding
+    before = min(total // 2 + total % 2, reach - 1)
+    return reach - 1 - before, reach - 1 - (total - before)
+
+
+def conv_transpose(
+    x: Value,
+    kernel: Value,
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "valid",
+    output_padding: tuple[int | None, int | None] = (None, None),
+    dilation_rate: tuple[int, int] = (1, 1),
+) -> Value:
+    """x (a, b, C), kernel (kh, kw, O, C) → (H, W, O), the shape that a convolution would have read."""
+    a, b, channels = x.shape
+    kh, kw, filters, _ = kernel.shape
+    windows = Windows((kh, kw), strides, dilation_rate)
+    cuts = [margins(*each) for each in zip(windows.reach(), strides, (padding,) * 2, output_padding, strict=True)]
+    sizes = zip((a, b), windows.reach(), strides, cuts, strict=True)
+    height, width = ((size - 1) * stride + reach + max(-cut[1], 0) for size, reach, stride, cut in sizes)
+    shape: Shape = (height, width, filters)
+    rows = matmul(x, transpose_matrix(reshape(kernel, (kh * kw * filters, channels))))
+    whole = x.trace.add(SpreadRows(windows, shape), rows)
+    return crop(whole, (*((before, max(after, 0)) for before, after in cuts), (0, 0)))
