@@ -166,8 +166,9 @@ def test_curves_are_well_formed_and_stay_in_the_picture(count: int) -> None:
 
 
 def test_curves_leave_out_what_is_not_a_number() -> None:
-    bad: list[curves.Row] = [*rows(3), {"epoch": 3, "loss": float("nan"), "learning_rate": 0.1}, {"epoch": 4, "loss": float("inf")}]
-    assert "nan" not in curves.draw(bad, "t") and "inf" not in curves.draw(bad, "t").replace("inference", "")
+    bad: list[curves.Row] = [*rows(3), {"epoch": 3, "loss": float("nan")}, {"epoch": 4, "loss": float("inf")}]
+    svg = curves.draw(bad, "t")
+    assert "nan" not in svg and "inf" not in svg
 
 
 def test_a_wide_span_is_drawn_by_its_logarithm() -> None:
