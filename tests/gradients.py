@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
-from kerascli.ops.linear import weighted_sum
+from kerascli.ops.reduction import weighted_sum
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
 
 
 def check(
     build: Callable[..., Value],
-    blocks: Mapping[str, Array] = {},  # noqa: B006 read only
-    weights: Mapping[str, Array] = {},  # noqa: B006
+    blocks: Mapping[str, Array] = {},
+    weights: Mapping[str, Array] = {},
     constants: Sequence[str] = (),
     tolerance: float = 1e-7,
     epsilon: float = 1e-6,

@@ -11,8 +11,7 @@ from math import prod
 
 import numpy as np
 
-from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Value, constant
-
+from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Value
 
 BIG_MATRIX = 1 << 17
 """Numbers in a matrix that takes about all of a core's second-level cache."""
@@ -243,29 +242,6 @@ class SpreadOverBatch(Op):
         return batch_sum(dy), None
 
 
-class WeightedSum(Op):
-    """Σ values · weights over everything: how a loss becomes one number. Both are blocks of one shape."""
-
-    contracts = True
-
-    def infer(self, values: Value, weights: Value) -> Type:
-        if values.shape != weights.shape:
-            raise ShapeError(f"weights {weights.shape} do not fit the values {values.shape}")
-        return Type(())
-
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        values, weights = (x.reshape(-1) for x in inputs)
-        return [partial(np.dot, values, weights, out)]
-
-    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
-        from kerascli.ops.elementwise import multiply
-
-        values, weights = y.inputs
-        if dy is constant(y.trace, 1.0):  # the loss itself
-            return weights, values
-        return multiply(weights, dy), multiply(values, dy)
-
-
 def matmul(x: Value, w: Value) -> Value:
     """x @ w over the last axis of x: (..., K) @ (K, O) → (..., O)."""
     return x.trace.add(MatMul(), x, w)
@@ -292,10 +268,3 @@ def column_sums(x: Value, width: int) -> Value:
 def batch_sum(x: Value) -> Value:
     """Sum over the batch axis."""
     return x.trace.add(BatchSum(x.batch_axis), x)
-
-
-def weighted_sum(values: Value, weights: Value) -> Value:
-    """Σ values · weights over the batch and all axes."""
-    return values.trace.add(WeightedSum(), values, weights)
-
-

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerascli.ops.broadcast import SumTo
 from kerascli.ops.elementwise import cast, divide, equal, multiply
-from kerascli.ops.ir import Array, Call, Op, Scope, Shape, Site, Type, Value
+from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value, constant
 from kerascli.ops.shape import batch_major, reshape, sample_axis
 
 Axes = int | tuple[int, ...] | None
@@ -86,3 +86,29 @@ def _prepare(x: Value, axes: Axes) -> tuple[Value, Shape, Shape, tuple[int, ...]
     dropped = tuple(s for k, s in enumerate(x.shape) if k not in over)
     shift = int(x.scope == Scope.BLOCK)
     return batch_major(x), kept, dropped, tuple(sorted(k + shift for k in over))
+
+
+class WeightedSum(Op):
+    """Σ values · weights over everything: how a loss becomes one number. Both are blocks of one shape."""
+
+    contracts = True
+
+    def infer(self, values: Value, weights: Value) -> Type:
+        if values.shape != weights.shape:
+            raise ShapeError(f"weights {weights.shape} do not fit the values {values.shape}")
+        return Type(())
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        values, weights = (x.reshape(-1) for x in inputs)
+        return [partial(np.dot, values, weights, out)]
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        values, weights = y.inputs
+        if dy is constant(y.trace, 1.0):  # the loss itself
+            return weights, values
+        return multiply(weights, dy), multiply(values, dy)
+
+
+def weighted_sum(values: Value, weights: Value) -> Value:
+    """Σ values · weights over the batch and all axes."""
+    return values.trace.add(WeightedSum(), values, weights)

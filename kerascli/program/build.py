@@ -11,8 +11,9 @@ from kerascli.layer import Context
 from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
 from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
-from kerascli.ops.linear import SpreadOverBatch, batch_sum, weighted_sum
+from kerascli.ops.linear import SpreadOverBatch, batch_sum
 from kerascli.ops.reduction import sum as total
+from kerascli.ops.reduction import weighted_sum
 from kerascli.ops.shape import batch_major, reshape
 from kerascli.program.differentiate import gradients
 from kerascli.program.program import Program
@@ -103,9 +104,7 @@ def training_program(graph: Graph, targets: Mapping[str, Target], weighted: bool
     return program
 
 
-def _with_losses(
-    graph: Graph, targets: Mapping[str, Target], weighted: bool, training: bool, exact: bool
-) -> Program:
+def _with_losses(graph: Graph, targets: Mapping[str, Target], weighted: bool, training: bool, exact: bool) -> Program:
     forward = trace_forward(graph, training)
     names = list(graph.outputs)
     masks = {name: m for name in names if (m := forward.masks[name]) is not None}

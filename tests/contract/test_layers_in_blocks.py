@@ -10,7 +10,7 @@ from kerascli.engine.machine import Machine
 from kerascli.engine.memory import SharedMemory
 from kerascli.layer import Context, Layer
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
-from kerascli.ops.linear import weighted_sum
+from kerascli.ops.reduction import weighted_sum
 from kerascli.program import plan as planning
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate

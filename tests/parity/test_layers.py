@@ -13,7 +13,7 @@ from kerascli.keras_config import layer as keras_config
 from kerascli.layer import Context, Layer
 from kerascli.layers.preprocessing import Normalization
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Weight
-from kerascli.ops.linear import weighted_sum
+from kerascli.ops.reduction import weighted_sum
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
 from tests.layer_cases import cases, run, samples, weights

@@ -9,7 +9,7 @@ import pytest
 
 from kerascli.layer import Context, Layer
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
-from kerascli.ops.linear import weighted_sum
+from kerascli.ops.reduction import weighted_sum
 from kerascli.ops.shape import batch_major
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
