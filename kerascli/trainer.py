@@ -15,8 +15,8 @@ from kerascli.callbacks.base import Callback, Direction
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameter, Parameters
 from kerascli.engine.session import Job, Session
-from kerascli.metrics.base import Sums
 from kerascli.graph import Graph
+from kerascli.metrics.base import Sums
 from kerascli.model import Model, class_weights
 from kerascli.ops.ir import Array
 from kerascli.program.build import evaluation_program, prediction_program, training_program
@@ -145,8 +145,9 @@ class Runner:
             found[name] = np.ascontiguousarray(own, np.float32)
         return found
 
-    def evaluation(self, split: Split, batch: int) -> Evaluation:
+    def evaluation(self, split: Split) -> Evaluation:
         """An evaluation of one split, planned and fed; make it before the workers start."""
+        batch = min(self.spec.training.batch_size, len(split))
         weights = self.weights_of(split)
         key = (batch, bool(weights))
         if key not in self._evaluation:
@@ -247,7 +248,8 @@ class Trainer:
         program = training_program(model.graph, model.targets, bool(self.weights), runner.exact)
         self.job = session.add_program(program, self.batch)
         self.fed = runner.feed(train, self.weights)
-        self.validation = runner.evaluation(validation, min(training.batch_size, len(validation))) if validation else None
+        self.validation = runner.evaluation(validation) if validation else None
+        self._order: tuple[int, Array] | None = None
         self.iteration = 0
         self.epoch = 0
         self.stop_reason: str | None = None
@@ -286,18 +288,18 @@ class Trainer:
     # ---- the loop
 
     def fit(self, callbacks: list[Callback]) -> Iterator[tuple[int, Logs, float, float]]:
-        """Train; yields (epoch, logs, learning rate, seconds) after every epoch."""
+        """Train; yields (epoch, logs, learning rate, seconds) after every epoch. An epoch cut short is not counted."""
         states = [callback.begin(self) for callback in callbacks]
         acting = list(zip(callbacks, states, strict=True))
         training = self.spec.training
         try:
-            for self.epoch in range(self.epoch, training.epochs):
-                began = time.perf_counter()
+            for epoch in range(self.epoch, training.epochs):
+                self.epoch, began = epoch, time.perf_counter()
                 for callback, state in acting:
                     callback.epoch_begin(state, self.epoch, self)
                 self.progress.epoch_begin(self.epoch, training.epochs, self.steps, len(self.train))
                 logs = self._pass(acting)
-                if self.validation and (self.epoch + 1) % training.validation_freq == 0 and not self.interrupt:
+                if self.validation and (self.epoch + 1) % training.validation_freq == 0:
                     logs |= {f"val_{name}": value for name, value in self.validation.run().items()}
                 rate = self.learning_rate
                 for callback, state in acting:
@@ -330,17 +332,18 @@ class Trainer:
                 for callback, state in busy:
                     callback.batch_end(state, self.epoch, step, logs, self)
             self.progress.batch_end(step + 1, averages)
-            if self.interrupt or self.stop_reason:
+            if self.interrupt and step + 1 < self.steps:
+                raise Interrupted
+            if self.stop_reason:
                 break
         return averages.logs()
 
     def rows(self, iteration: int) -> Array:
-        """The samples of a batch. Every pass over the data has an order of its own, keyed by the seed and its number."""
+        """The samples of a batch. Each pass over the data has an order of its own, keyed by the seed and its number."""
         number, place = divmod(iteration, self.batches)
-        if getattr(self, "_order", (None,))[0] != number:
+        if self._order is None or self._order[0] != number:
             self._order = (number, self._permutation(number))
-        order: Array = self._order[1]
-        return order[place * self.batch : (place + 1) * self.batch]
+        return self._order[1][place * self.batch : (place + 1) * self.batch]
 
     def _permutation(self, number: int) -> Array:
         if not self.spec.training.shuffle:

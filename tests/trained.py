@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerascli.api import Silence, read_data
 from kerascli.check import check
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.sources.base import Dataset
 from kerascli.trainer import Logs, Runner, Trainer
+from kerascli.training import Silence, read_data
 
 
 @dataclass

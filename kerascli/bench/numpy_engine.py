@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from kerascli.adaptation import adapt
-from kerascli.api import Silence, read_data
 from kerascli.bench.job import read
 from kerascli.check import check
 from kerascli.model import Model
 from kerascli.trainer import Logs, Runner, Trainer
+from kerascli.training import Silence, read_data
 
 
 def make(folder: Path, threads: int) -> NumpyEngine:

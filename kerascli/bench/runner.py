@@ -23,13 +23,14 @@ from typing import Any, Self
 
 from kerascli import keras_config, keras_files
 from kerascli.adaptation import adapt
-from kerascli.api import read_data, workers_here
 from kerascli.bench.job import CONTESTANTS, WEIGHTS, Job, Node
 from kerascli.bench.report import Report, Result
 from kerascli.check import Checked, check
+from kerascli.engine.team import cores
 from kerascli.graph import Graph
 from kerascli.model import Model
 from kerascli.trainer import Runner
+from kerascli.training import read_data
 
 SAMPLES = 12800
 """Samples of an epoch, at most, unless more are asked for."""
@@ -49,7 +50,7 @@ def bench(
     say: Say = lambda text: None,
 ) -> Report:
     """Train a spec on each contestant that is installed; the spec's callbacks and validation are left out."""
-    threads = min(threads or workers_here(), workers_here())
+    threads = min(threads or cores(), cores())
     settings = (*settings, *_reduced(path, settings, samples, rounds))
     checked = check(path, settings)
     spec = checked.loaded.spec

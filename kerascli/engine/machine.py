@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -137,7 +138,7 @@ class Machine:
         block, lanes = self.plan.block, self.plan.lanes
         blocks = [(start, min(start + block, rows)) for start in range(0, rows, block)]
         cuts = [-(-len(blocks) * k // lanes) for k in range(lanes + 1)]
-        return [blocks[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [blocks[a:b] for a, b in pairwise(cuts)]
 
     # ---- arrays
 
@@ -233,10 +234,7 @@ class Machine:
         total, *others = (a.reshape(-1) for a in self.sums[root][:busy])
         strips = self.plan.lanes if total.size > 1 << 14 else 1
         cuts = [total.size * k // strips for k in range(strips + 1)]
-        return [
-            [partial(np.add, total[a:b], other[a:b], total[a:b]) for other in others]
-            for a, b in zip(cuts, cuts[1:], strict=False)
-        ]
+        return [[partial(np.add, total[a:b], other[a:b], total[a:b]) for other in others] for a, b in pairwise(cuts)]
 
     def _strips(self, step: Step, rows: int) -> list[list[Call]]:
         op, value = step.value.op, step.value

@@ -42,8 +42,12 @@ class Parameters:
             self.spans[p.path] = slice(start, start + prod(p.shape))
             start += prod(p.shape)
         self.shapes = {p.path: p.shape for p in self.all}
-        others = {p.path: memory.zeros(p.shape, dtype if p.dtype == "float" else p.dtype) for p in self.all if not p.trained}
-        self.weights = {p.path: self.view(self.flat, p.path) if p.trained else others[p.path] for p in self.all}
+        self.weights = {
+            p.path: self.view(self.flat, p.path)
+            if p.trained
+            else memory.zeros(p.shape, dtype if p.dtype == "float" else p.dtype)
+            for p in self.all
+        }
 
     def view(self, flat: Array, path: str) -> Array:
         """The part of a flat vector that belongs to one trained parameter, in its shape."""

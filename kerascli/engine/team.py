@@ -47,6 +47,13 @@ Work = Callable[[Team, int], None]
 """Runs the command that the main worker has set, as one worker of the team."""
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    with contextlib.suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def forks() -> bool:
     """Whether lanes can be forked processes here: shared flags need x86's order of writes, and a fork that is safe."""
     return sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")

@@ -22,6 +22,7 @@ program engine
 model trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
 curves run stored predictions
+training
 explain schema overview summary
 api bench
 cli
@@ -37,7 +38,7 @@ DOORS = {
     "threadpoolctl": ("engine.team",),
     "ctypes": ("engine.team",),
     "mmap": ("engine.memory",),
-    "threading": ("engine.team", "api"),
+    "threading": ("engine.team", "training"),
     "fcntl": ("run",),
     "subprocess": ("run", "bench"),
 }

@@ -13,12 +13,12 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 
 from kerascli import keras_config, keras_files
-from kerascli.api import read_data
 from kerascli.check import check
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.sources.base import Dataset
 from kerascli.trainer import Averages, Logs, Runner, Trainer
+from kerascli.training import read_data
 
 
 class Quiet:
