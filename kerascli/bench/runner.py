@@ -151,7 +151,7 @@ class Child:
         self._words = (folder / f"{result.name}.log").open("w+", encoding="utf-8", errors="replace")
         module = CONTESTANTS[result.name][0]
         command = [sys.executable, "-m", "kerascli.bench.contestant", module, str(folder), str(threads)]
-        # A process group of its own is suspended with its workers, and woken and ended by the system with its parent.
+        # A process group of its own can be suspended with its workers.
         group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
         self._began = time.perf_counter()
         self._process = subprocess.Popen(
