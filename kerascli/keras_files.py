@@ -149,7 +149,7 @@ def load_optimizer(path: Path, graph: Graph, name: str, optimizer: Optimizer) ->
     shapes: dict[str, Shape] = {"iteration": ()}
     if not isinstance(optimizer.learning_rate, Schedule):
         shapes["learning_rate"] = ()
-    shapes |= {slot.variable: slot.shape for slot in slots}
+    shapes |= {slot.variable: slot.shape for slot in slots} | dict.fromkeys(optimizer.totals(0), ())
     variables: dict[str, Array] = {}
     with _opened(path, places(graph)) as file:
         for index, (variable, shape) in enumerate(shapes.items()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,9 @@ def optimizer_slots(graph: Graph, name: str, optimizer: Optimizer) -> list[Slot]
     prefix = f"{name}_" if is_stack(graph) else ""
     by_path = {place.path: place for place in places(graph)}
     found = []
-    for slot, path in optimizer.variables(trainable_paths(graph)):
+    for slot, path, shape in optimizer.variables({path: by_path[path].spec.shape for path in trainable_paths(graph)}):
         own = by_path[path]
-        found.append(Slot(f"{prefix}{keras_path(own).replace('/', '_')}_{slot}", slot, path, own.spec.shape))
+        found.append(Slot(f"{prefix}{keras_path(own).replace('/', '_')}_{slot}", slot, path, shape))
     return found
 
 
@@ -97,7 +98,8 @@ def optimizer_state(
     if not isinstance(optimizer.learning_rate, Schedule):
         variables["learning_rate"] = np.asarray(rate, np.float32)
     for own in optimizer_slots(graph, name, optimizer):
-        variables[own.variable] = slots[own.slot][own.path]
+        variables[own.variable] = slots[own.slot][own.path].reshape(-1)[: prod(own.shape)].reshape(own.shape)
+    variables |= {name: np.asarray(number, np.float32) for name, number in optimizer.totals(iteration).items()}
     return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
 
 

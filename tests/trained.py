@@ -104,5 +104,13 @@ optimizer: {{type: SGD, momentum: 0.9, learning_rate: 0.05, clipnorm: 0.5, use_e
 training: {{epochs: 2, batch_size: 500, class_weight: balanced}}
 """
 
-NETS = {"cnn": CNN, "lstm": LSTM, "mlp": MLP}
-"""Small nets that have what makes equal bits hard: batch statistics, masks, random streams, norms over all weights."""
+MATRICES = (
+    MLP.split("optimizer:")[0]
+    + """optimizer: {type: Muon, learning_rate: 0.01, global_clipnorm: 1.0}
+training: {epochs: 2, batch_size: 500}
+"""
+)
+
+NETS = {"cnn": CNN, "lstm": LSTM, "mlp": MLP, "muon": MATRICES}
+"""Small nets that have what makes equal bits hard: batch statistics, masks, random streams, norms over all weights,
+rules on whole weights."""

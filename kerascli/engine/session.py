@@ -16,13 +16,11 @@ from kerascli.engine.machine import Bound, Machine
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameters
 from kerascli.engine.team import Team, start_team
+from kerascli.engine.update import parts
 from kerascli.ops.ir import Array, Call
 from kerascli.optimizers.base import ACCUMULATOR, Optimizer
-from kerascli.program.program import Program
 from kerascli.program.plan import Plan, make_plan
-
-SLICES = 8
-"""Parts of the flat vectors that the optimizer's rule is dealt out in."""
+from kerascli.program.program import Program
 
 
 @dataclass
@@ -58,7 +56,7 @@ class Session:
         """Job, rows, feed, iteration of the run at hand."""
         self._rate = memory.zeros((1,), np.float64)
         self._team: Team | None = None
-        self._scratch = [np.empty_like(parameters.flat) for _ in range(max(optimizer.scratches, 1) if optimizer else 0)]
+        self._parts = parts(optimizer, parameters) if optimizer else []
 
     # ---- registration
 
@@ -167,14 +165,8 @@ class Session:
                 accumulators = [] if total is None else list(parameters.views(total).values())
                 optimizer.prepare(gradients, accumulators, iteration)
             barrier()
-        length = parameters.flat.size
-        for part in share(SLICES, size, worker):
-            span = slice(length * part // SLICES, length * (part + 1) // SLICES)
-            slots = {name: slot[span] for name, slot in parameters.slots.items()}
-            scratch = [s[span] for s in self._scratch]
-            optimizer.advance(
-                parameters.flat[span], parameters.gradient[span], slots, scratch, iteration, float(self._rate[0])
-            )
+        for part in self._parts[worker::size]:
+            part.advance(iteration, float(self._rate[0]))
         if self._constraints:
             barrier()
             if worker == 0:
@@ -183,12 +175,12 @@ class Session:
 
 
 def share(parts: int, size: int, worker: int) -> range:
-    """The lanes or slices that one of `size` workers does."""
+    """The lanes that one of `size` workers does."""
     return range(parts * worker // size, parts * (worker + 1) // size)
 
 
 def needs_prepare(optimizer: Optimizer) -> bool:
-    """Whether the gradients must be looked at as a whole before the elementwise rule."""
+    """Whether the gradients must be looked at as a whole before the rule."""
     return any(
         (
             optimizer.loss_scale_factor,

@@ -1,7 +1,5 @@
 """Adam, and Adam with weight decay."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -11,7 +9,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer
+from kerascli.optimizers.base import Optimizer, start_correction
 
 
 class Adam(Optimizer):
@@ -60,11 +58,8 @@ class Adam(Optimizer):
         np.subtract(w, s, out=w)
 
     def _alpha(self, t: int, lr: float) -> float:
-        """The learning rate with both corrections, in float32 because Keras's rounding of 1 - β₂ᵗ shows."""
-        one, step = np.float32(1), np.float32(t)
-        first = one - np.power(np.float32(self.beta_1), step)
-        second = one - np.power(np.float32(self.beta_2), step)
-        return lr * math.sqrt(second) / float(first)
+        """The learning rate with both corrections."""
+        return lr * math.sqrt(start_correction(self.beta_2, t)) / start_correction(self.beta_1, t)
 
 
 class AdamW(Adam):

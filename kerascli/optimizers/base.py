@@ -1,14 +1,13 @@
-"""What an optimizer is: an elementwise rule on flat arrays, and the options that all of Keras's optimizers share.
+"""What an optimizer is: a rule on arrays, most often elementwise, and the options that all of Keras's optimizers share.
 
 A training step is two calls, in Keras's order of events:
 
 - `prepare`, once, on the whole gradients: accumulate, clip;
-- `advance`, on any slices of the flat vectors, in parallel: decay the weights, apply the rule, average the weights.
+- `advance`, in parallel: decay the weights, apply the rule, average the weights; on any slices of the flat vectors, or
+  on whole weights where the rule is not elementwise.
 
 Constraints come after both. Steps are Keras's iterations: batches counted from 0, accumulated ones included.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Component
-from kerascli.ops.ir import Array
+from kerascli.ops.ir import Array, Shape
 from kerascli.schedules import Rate, Schedule
 
 AVERAGE = "average"
@@ -32,6 +31,8 @@ class Optimizer(Component):
     family = "optimizer"
     scratches: ClassVar[int] = 1
     """Temporary arrays that `advance` needs, as long as the slice."""
+    elementwise: ClassVar[bool] = True
+    """Whether the rule treats numbers one by one; if not, `advance` is given whole weights in their shapes."""
 
     learning_rate: Rate = 0.001
     """Size of the steps: a number, or a schedule by the step."""
@@ -75,8 +76,20 @@ class Optimizer(Component):
         return ()
 
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
-        """The rule, elementwise and in place; `t` counts updates from 1. `g` stays as it is."""
+        """The rule, in place; `t` counts updates from 1. `g` stays as it is."""
         raise NotImplementedError
+
+    def rule_of(self, path: str, shape: Shape) -> "Optimizer":
+        """The rule for this weight: one for all, unless the optimizer is made of several."""
+        return self
+
+    def slot_shape(self, slot: str, shape: Shape) -> Shape:
+        """What Keras keeps in a slot of such a weight; in the engine it begins an array as long as the weight."""
+        return shape
+
+    def totals(self, iteration: int) -> dict[str, float]:
+        """Numbers that Keras keeps after all slots, and that follow from the iteration."""
+        return {}
 
     # State.
 
@@ -84,12 +97,13 @@ class Optimizer(Component):
         """Every slot, as long as the weights, and its first value."""
         return {name: first for group in self._groups() for name, first in group.items()}
 
-    def variables(self, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """(slot, weight) in the order Keras saves them in, after `iteration` and, unless scheduled, `learning_rate`."""
-        for group in self._groups():
-            for path in paths:
-                for name in group:
-                    yield name, path
+    def variables(self, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, str, Shape]]:
+        """(slot, weight, shape) as Keras saves them, after `iteration` and, unless scheduled, `learning_rate`."""
+        rules = {path: self.rule_of(path, shape) for path, shape in shapes.items()}
+        for index, _ in enumerate(self._groups()):
+            for path, rule in rules.items():
+                for name in list(rule._groups())[index]:
+                    yield name, path, rule.slot_shape(name, shapes[path])
 
     def _groups(self) -> Iterator[dict[str, float]]:
         if self.use_ema:
@@ -129,7 +143,7 @@ class Optimizer(Component):
     def advance(
         self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], iteration: int, lr: float
     ) -> None:
-        """Everything elementwise that follows `prepare`, on slices; called whether an update is due or not."""
+        """Everything that follows `prepare`, on slices or whole weights; called whether an update is due or not."""
         if self.due(iteration):
             if self.weight_decay is not None:
                 self.decay(w, scratch, lr)
@@ -164,11 +178,11 @@ class Optimizer(Component):
                 np.clip(g, -self.clipvalue, self.clipvalue, out=g)
         elif self.clipnorm:
             for g in gradients:
-                _shorten(g, _norm(g), self.clipnorm)
+                _shorten(g, norm(g), self.clipnorm)
         elif self.global_clipnorm:
-            norm = math.hypot(*map(_norm, gradients))
+            whole = math.hypot(*[norm(g) for g in gradients])
             for g in gradients:
-                _shorten(g, norm if norm < math.inf else math.nan, self.global_clipnorm)
+                _shorten(g, whole if whole < math.inf else math.nan, self.global_clipnorm)
 
     def decay(self, w: Array, scratch: Sequence[Array], lr: float) -> None:
         """w - w · weight_decay · lr. One multiplication by 1 - weight_decay · lr would round that number badly."""
@@ -190,11 +204,17 @@ class Optimizer(Component):
             np.copyto(w, average)
 
 
-def _norm(g: Array) -> float:
-    flat = g.reshape(-1)
+def norm(x: Array) -> float:
+    """The root of the sum of squares, at any shape."""
+    flat = x.reshape(-1)
     return math.sqrt(np.dot(flat, flat))
 
 
-def _shorten(g: Array, norm: float, limit: float) -> None:
-    if not norm <= limit:
-        np.multiply(g, limit / norm, out=g)
+def start_correction(beta: float, t: int) -> float:
+    """1 - betaᵗ in float32, for Keras's rounding of it shows."""
+    return float(np.float32(1) - np.power(np.float32(beta), np.float32(t)))
+
+
+def _shorten(g: Array, length: float, limit: float) -> None:
+    if not length <= limit:
+        np.multiply(g, limit / length, out=g)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,29 +28,36 @@ SIZE = 37
 
 
 class Run:
-    """A flat vector of weights under an optimizer."""
+    """A flat vector of weights, or a matrix of as many, under an optimizer."""
 
-    def __init__(self, optimizer: Optimizer, dtype: Any = np.float32, size: int = SIZE) -> None:
+    def __init__(
+        self, optimizer: Optimizer, dtype: Any = np.float32, size: int = SIZE, shape: tuple[int, ...] = (-1,)
+    ) -> None:
         rng = np.random.default_rng(0)
         self.optimizer, self.iteration = optimizer, 0
         self.w = rng.normal(size=size).astype(dtype)
         self.gradients = rng.normal(size=(4, size)).astype(dtype)
         self.slots = {n: np.full(size, first, dtype) for n, first in optimizer.slots().items()}
-        self.scratch = [np.full(size, np.nan, dtype) for _ in range(optimizer.scratches)]
+        self.scratch = [np.full(size, np.nan, dtype).reshape(shape) for _ in range(optimizer.scratches)]
+        self.slots = {n: s.reshape(shape) for n, s in self.slots.items()}
+        self.w, self.gradients = self.w.reshape(shape), self.gradients.reshape(4, *shape)
+        self.rule = optimizer.rule_of("w", self.w.shape)
 
     def advance(self, cuts: list[int] | None = None) -> None:
-        ends = [0, *(cuts or []), self.w.size]
+        ends = [0, *(cuts or []), len(self.w)]
         g = self.gradients[self.iteration % 4]
         for a, b in pairwise(ends):
             slots = {n: s[a:b] for n, s in self.slots.items()}
             scratch = [s[a:b] for s in self.scratch]
-            self.optimizer.advance(self.w[a:b], g[a:b], slots, scratch, self.iteration, 0.01)
+            self.rule.advance(self.w[a:b], g[a:b], slots, scratch, self.iteration, 0.01)
         self.iteration += 1
 
 
 @pytest.mark.parametrize("spec", CASES)
 def test_slices_give_the_same_bits_as_the_whole(spec: dict[str, Any]) -> None:
     whole, cut = Run(Optimizer.parse(spec)), Run(Optimizer.parse(spec))
+    if not whole.optimizer.elementwise:
+        pytest.skip("works on whole weights")
     for _ in range(4):
         whole.advance()
         cut.advance([1, 16, 30])
@@ -58,9 +66,13 @@ def test_slices_give_the_same_bits_as_the_whole(spec: dict[str, Any]) -> None:
         np.testing.assert_array_equal(whole.slots[name], cut.slots[name])
 
 
+@pytest.mark.parametrize("shape", [(37,), (6, 6), (2, 9), (9, 2)])
 @pytest.mark.parametrize("spec", CASES)
-def test_weights_move_gradients_stay_and_precision_too(spec: dict[str, Any]) -> None:
-    single, double = Run(Optimizer.parse(spec)), Run(Optimizer.parse(spec), np.float64)
+def test_weights_move_gradients_stay_and_precision_too(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    optimizer = Optimizer.parse(spec)
+    if optimizer.elementwise and len(shape) > 1:
+        pytest.skip("knows no shapes")
+    single, double = (Run(optimizer, dtype, prod(shape), shape) for dtype in (np.float32, np.float64))
     single.gradients[:] = double.gradients
     single.w[:] = double.w
     before, start = single.gradients.copy(), single.w.copy()
@@ -72,18 +84,22 @@ def test_weights_move_gradients_stay_and_precision_too(spec: dict[str, Any]) -> 
     np.testing.assert_allclose(single.w, double.w, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(-1,), (100, 500), (500, 100)], ids=str)
 @pytest.mark.parametrize("spec", CASES)
-def test_a_step_allocates_nothing(spec: dict[str, Any]) -> None:
-    run = Run(Optimizer.parse(spec), size=50_000)
+def test_a_step_allocates_nothing(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    optimizer = Optimizer.parse(spec)
+    if optimizer.elementwise and len(shape) > 1:
+        pytest.skip("knows no shapes")
+    run = Run(optimizer, size=50_000, shape=shape)
     slices = (run.w, run.gradients[0], run.slots, run.scratch)
     for iteration in range(2):
-        run.optimizer.advance(*slices, iteration, 0.01)
+        run.rule.advance(*slices, iteration, 0.01)
     tracemalloc.start()
-    for iteration in range(2, 6):
-        run.optimizer.advance(*slices, iteration, 0.01)
+    for iteration in range(2, 4):
+        run.rule.advance(*slices, iteration, 0.01)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 5_000
+    assert peak < (5_000 if len(shape) == 1 else 70_000)  # NumPy's own buffers, where it sums along an axis
 
 
 @pytest.mark.parametrize("spec", CASES)

@@ -400,7 +400,7 @@ def test_keras_reads_every_optimizer_and_orders_its_variables_alike(
 ) -> None:
     optimizer = kind.model_validate(dict(example.config))
     config = keras_config.part(optimizer)
-    theirs = keras.optimizers.deserialize(config)
+    theirs = keras.saving.deserialize_keras_object(config)  # Keras's `optimizers` forgets Lamb
     wanted = keras.optimizers.serialize(theirs)["config"]
     same({**config["config"], "name": wanted["name"]}, wanted)
     _, graph = loaded("residual", tmp_path)
@@ -408,7 +408,10 @@ def test_keras_reads_every_optimizer_and_orders_its_variables_alike(
     slots = dict.fromkeys(optimizer.slots(), weights)
     state = keras_layout.optimizer_state(graph, "net", optimizer, 0, 0.1, slots)
     theirs.build(in_keras(graph, tmp_path, weights).trainable_variables)
-    assert [v.path.split("/", 1)[1] for v in theirs.variables] == list(state.variables)
+    assert [tuple(v.shape) for v in theirs.variables] == [array.shape for array in state.variables.values()]
+    for variable, own in zip(theirs.variables, state.variables, strict=True):
+        if not own.endswith(("row_means", "column_means", "u_product")):  # Keras leaves these without a name
+            assert variable.path.split("/", 1)[1] == own
 
 
 PARTS = {
