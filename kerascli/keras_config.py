@@ -45,7 +45,7 @@ ACTIVATION_LAYERS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "s
 """Keras writes a function by its name alone; where arguments differ from its defaults, these layers stand for it."""
 
 WITHOUT_BUILD = {*RANDOM, "Activation", "ELU", "Identity", "LeakyReLU", "Masking", "ReLU", "Reshape", "Softmax"}
-WITHOUT_BUILD |= {"UnitNormalization"}
+WITHOUT_BUILD |= {"ActivityRegularization", "UnitNormalization"}
 """Layers, with all of pooling, that Keras builds when they are made, so that no `build_config` is written."""
 
 

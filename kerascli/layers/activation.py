@@ -2,18 +2,26 @@
 
 from collections.abc import Mapping
 from math import prod
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kerascli import activations
 from kerascli.component import Example
-from kerascli.layer import Context, Layer
+from kerascli.constraints import Constraint
+from kerascli.initializers import Initializer, Zeros
+from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.arguments import penalise, sample_axes
-from kerascli.ops.elementwise import cast, multiply, where
+from kerascli.layers.layer_normalization import _trimmed
+from kerascli.ops.elementwise import cast, multiply, negative, subtract, where
 from kerascli.ops.ir import Shape, Value
 from kerascli.ops.shape import permute, reshape
 from kerascli.ops.softmax import softmax
 from kerascli.regularizers import Regularizer
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Activation(Layer):
@@ -76,6 +84,62 @@ class LeakyReLU(Layer):
 
     def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return activations.LeakyRelu(negative_slope=self.negative_slope).apply(x)
+
+
+class ELU(Layer):
+    """x where x > 0, else alpha · (exp(x) - 1). Source: Clevert, Unterthiner and Hochreiter, 2016."""
+
+    examples = (Example(inputs=((5,),)), Example({"alpha": 0.5}, inputs=((2, 3),)))
+
+    alpha: float = Field(1.0, ge=0)
+    """Height of the step down that negative x approach."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return activations.Elu(alpha=self.alpha).apply(x)
+
+
+class PReLU(Layer):
+    """x where x > 0, else α · x, with an α that is learnt for every place of a sample.
+
+    Source: He, Zhang, Ren and Sun, 2015.
+    """
+
+    examples = (
+        Example(inputs=((5,),)),
+        Example({"shared_axes": [1, 2], "alpha_initializer": "he_normal"}, inputs=((2, 3, 4),)),
+        Example({"shared_axes": [2], "alpha_regularizer": "l2", "alpha_constraint": "non_neg"}, inputs=((3, 4),)),
+    )
+
+    alpha_initializer: Initializer = Zeros()
+    """First values of α."""
+    alpha_regularizer: Regularizer | None = None
+    """Penalty on α."""
+    alpha_constraint: Constraint | None = None
+    """Rule that α obeys."""
+    shared_axes: Annotated[list[int] | None, BeforeValidator(_as_list)] = None
+    """Axes along which α is the same, such as `[1, 2]` for an image; the batch is axis 0."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        self._extent(shape)
+        return shape
+
+    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        extent = self._extent(shape)
+        return (
+            WeightSpec("alpha", extent, self.alpha_initializer, True, self.alpha_regularizer, self.alpha_constraint),
+        )
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        relu = activations.Relu()
+        alpha = reshape(w["alpha"], _trimmed(w["alpha"].shape))
+        return subtract(relu.apply(x), multiply(relu.apply(negative(x)), alpha))
+
+    def _extent(self, shape: Shape) -> Shape:
+        shared = sample_axes(tuple(self.shared_axes or ()), shape)
+        return tuple(1 if k in shared else n for k, n in enumerate(shape))
 
 
 class Softmax(Layer):

@@ -10,7 +10,7 @@ import pytest
 from kerascli.component import Example
 from kerascli.docs import sentences
 from kerascli.layer import Context, Layer
-from kerascli.ops.ir import ShapeError, Value
+from kerascli.ops.ir import Array, ShapeError, Value
 from tests.gradients import check
 from tests.layer_cases import cases, layers, prepared, run, samples, weights
 
@@ -84,6 +84,15 @@ SHAPE_ERRORS: list[tuple[dict[str, Any], list[tuple[int, ...]], str]] = [
         [(4, 4, 3)],
         "3 channels do not divide into 2 groups",
     ),
+    ({"type": "DepthwiseConv2D", "kernel_size": 5}, [(4, 9, 1)], "a window of 5 does not fit into 4 inputs"),
+    (
+        {"type": "Conv2DTranspose", "filters": 2, "kernel_size": 5},
+        [(4, 9)],
+        "3 axes (height, width, channels), found 2",
+    ),
+    ({"type": "MaxPooling3D"}, [(1, 4, 4, 2)], "a window of 2 does not fit into 1 inputs"),
+    ({"type": "Cropping1D", "cropping": 2}, [(4, 1)], "nothing is left of (4, 1)"),
+    ({"type": "PReLU", "shared_axes": 3}, [(4, 1)], "axis 3 is not one of the 2 axes"),
     ({"type": "MaxPooling2D"}, [(1, 4, 2)], "a window of 2 does not fit into 1 inputs"),
     ({"type": "Reshape", "target_shape": [5, -1]}, [(12,)], "expected 5 numbers"),
     ({"type": "Permute", "dims": [2, 1]}, [(2, 3, 4)], "expected samples of 2 axes"),
@@ -111,6 +120,11 @@ ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"type": "Conv2D", "filters": 3, "kernel_size": 0}, "must be at least 1"),
     ({"type": "Conv2D", "filters": 3, "kernel_size": 3, "strides": 2, "dilation_rate": 2}, "not both"),
     ({"type": "Conv2D", "filters": 3, "kernel_size": 3, "padding": "causal"}, "'valid' or 'same'"),
+    ({"type": "Conv2DTranspose", "filters": 3, "kernel_size": 3, "output_padding": 1}, "less than `strides`"),
+    ({"type": "Conv1DTranspose", "filters": 3, "kernel_size": 3, "output_padding": -1}, "must not be negative"),
+    ({"type": "DepthwiseConv1D", "kernel_size": 3, "padding": "causal"}, "'valid' or 'same'"),
+    ({"type": "Cropping2D", "cropping": [[0, -1], [0, 0]]}, "must not be negative"),
+    ({"type": "UpSampling1D", "size": 0}, "greater than or equal to 1"),
     ({"type": "Dense", "units": 2.5}, "valid integer"),
     ({"type": "Dense", "units": 0}, "greater than or equal to 1"),
     ({"type": "Dropout", "rate": 1.5}, "less than or equal to 1"),
@@ -133,7 +147,14 @@ def test_a_batch_normalization_that_is_not_trained_uses_its_averages() -> None:
     assert np.array_equal(training.y, run(layer, [x], w).y)
 
 
-@pytest.mark.parametrize("config", [{"type": "Dropout", "rate": 0.5}, {"type": "GaussianNoise", "stddev": 0.5}])
+DISTURBING: list[dict[str, Any]] = [
+    {"type": "Dropout", "rate": 0.5},
+    {"type": "GaussianNoise", "stddev": 0.5},
+    {"type": "GaussianDropout", "rate": 0.2},
+]
+
+
+@pytest.mark.parametrize("config", DISTURBING)
 def test_random_layers_disturb_training_only(config: Any) -> None:
     layer = Layer.parse(config)
     x = np.ones((50, 40), np.float32)
@@ -143,8 +164,34 @@ def test_random_layers_disturb_training_only(config: Any) -> None:
     assert disturbed.std() > 0.3
 
 
+def test_alpha_dropout_keeps_mean_and_variance() -> None:
+    layer = Layer.parse({"type": "AlphaDropout", "rate": 0.3})
+    x = np.random.default_rng(0).standard_normal((100, 400)).astype(np.float32)
+    assert np.array_equal(run(layer, [x], {}).y, x)
+    y = run(layer, [x], {}, training=True).y
+    assert abs(y.mean()) < 0.02
+    assert abs(y.std() - 1) < 0.02
+    assert 0.28 < (y == _most_frequent(y)).mean() < 0.32
+
+
+def test_alpha_dropout_drops_together_what_its_noise_shape_joins() -> None:
+    layer = Layer.parse({"type": "AlphaDropout", "rate": 0.5, "noise_shape": [None, 1, 40]})
+    y = run(layer, [np.ones((9, 3, 40), np.float32)], {}, training=True).y
+    assert (y == y[:, :1]).all()
+    assert len(np.unique(y)) == 2
+
+
+def _most_frequent(x: Array) -> Any:
+    values, counts = np.unique(x, return_counts=True)
+    return values[counts.argmax()]
+
+
 def test_spatial_dropout_drops_whole_channels() -> None:
-    for name, shape in (("SpatialDropout1D", (6, 30)), ("SpatialDropout2D", (2, 3, 30))):
+    for name, shape in (
+        ("SpatialDropout1D", (6, 30)),
+        ("SpatialDropout2D", (2, 3, 30)),
+        ("SpatialDropout3D", (2, 1, 3, 30)),
+    ):
         y = run(Layer.parse({"type": name, "rate": 0.4}), [np.ones((20, *shape), np.float32)], {}, training=True).y
         flat = y.reshape(20, -1, 30)
         assert (flat == flat[:, :1]).all()

@@ -10,6 +10,7 @@ import pytest
 
 from kerascli.component import Example
 from kerascli.keras_config import layer as keras_config
+from kerascli.keras_graph import RANDOM
 from kerascli.layer import Context, Layer
 from kerascli.layers.preprocessing import Normalization
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Weight
@@ -20,7 +21,7 @@ from tests.layer_cases import cases, run, samples, weights
 
 keras = pytest.importorskip("keras")
 
-RANDOM = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise"}
+
 RECURRENT = {"SimpleRNN", "LSTM", "GRU", "Bidirectional"}
 """These have parity tests of their own."""
 CASES = [case for case in cases() if case.values[0].__name__ not in RECURRENT]

@@ -1,0 +1,130 @@
+"""Layers that make sequences, images and volumes larger by whole factors."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kerascli.component import Example
+from kerascli.layer import Context
+from kerascli.layers.arguments import DataFormat, Size2, Size3, _Unmasked, rank
+from kerascli.layers.windows import AXES
+from kerascli.ops.broadcast import broadcast_to
+from kerascli.ops.ir import Array, Shape, Value, constant
+from kerascli.ops.linear import matmul
+from kerascli.ops.shape import permute, reshape
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"]
+
+
+def repeated(x: Value, times: tuple[int, ...]) -> Value:
+    """Every place along the leading axes of a sample so many times over."""
+    size, rest = x.shape[: len(times)], x.shape[len(times) :]
+    apart = tuple(n for pair in zip(size, (1,) * len(size), strict=True) for n in pair)
+    wide = tuple(n for pair in zip(size, times, strict=True) for n in pair)
+    larger = tuple(n * t for n, t in zip(size, times, strict=True))
+    return reshape(broadcast_to(reshape(x, (*apart, *rest)), (*wide, *rest)), (*larger, *rest))
+
+
+def interpolation_matrix(size: int, times: int, kind: str) -> Array:
+    """(size, size · times): what of each input goes into each output, whose shares add up to 1.
+
+    The kernels: triangle (bilinear), Keys's cubic with a = -1/2 (bicubic), Lanczos's windows of radius 3 and 5.
+    """
+    places = (np.arange(size * times) + 0.5) / times - 0.5
+    d = np.abs(places[None, :] - np.arange(size)[:, None])
+    match kind:
+        case "bilinear":
+            shares = np.maximum(0, 1 - d)
+        case "bicubic":
+            near = ((1.5 * d - 2.5) * d) * d + 1
+            far = ((-0.5 * d + 2.5) * d - 4) * d + 2
+            shares = np.where(d < 1, near, np.where(d < 2, far, 0))
+        case _:
+            radius = int(kind.removeprefix("lanczos"))
+            shares = np.where(d > radius, 0, np.sinc(d) * np.sinc(d / radius))
+    return np.asarray(shares / shares.sum(0))
+
+
+class _UpSampling(_Unmasked):
+    """All axes but the last larger."""
+
+    axes: ClassVar[int]
+
+    def _factors(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        rank(shape, self.axes + 1, AXES[self.axes])
+        return (*(n * t for n, t in zip(shape, self._factors(), strict=False)), shape[-1])
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return repeated(x, self._factors())
+
+
+class UpSampling1D(_UpSampling):
+    """Every step `size` times: (T, C) → (T · size, C)."""
+
+    axes = 1
+    examples = (Example(inputs=((3, 2),)), Example({"size": 3}, inputs=((2, 4),)))
+
+    size: int = Field(2, ge=1)
+    """How many times."""
+
+    def _factors(self) -> tuple[int, ...]:
+        return (self.size,)
+
+
+class UpSampling2D(_UpSampling):
+    """Images of `size` times as many rows and columns: (H, W, C) → (H · size[0], W · size[1], C)."""
+
+    axes = 2
+    examples = (
+        Example(inputs=((3, 4, 2),)),
+        Example({"size": [1, 3]}, inputs=((2, 2, 3),)),
+        Example({"size": [2, 3], "interpolation": "bilinear"}, inputs=((3, 4, 2),)),
+        Example({"interpolation": "bicubic"}, inputs=((5, 4, 2),)),
+        Example({"interpolation": "lanczos3", "size": 3}, inputs=((4, 7, 1),)),
+        Example({"interpolation": "lanczos5"}, inputs=((3, 8, 2),)),
+    )
+
+    size: Size2 = (2, 2)
+    """Factors of height and width, or one for both."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+    interpolation: Interpolation = "nearest"
+    """How the places between are filled."""
+
+    def _factors(self) -> tuple[int, ...]:
+        return self.size
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if self.interpolation == "nearest":
+            return super().call(context, w, x)
+        (height, width, _), (down, across) = x.shape, self.size
+        rows = constant(x.trace, interpolation_matrix(height, down, self.interpolation))
+        columns = constant(x.trace, interpolation_matrix(width, across, self.interpolation))
+        y = matmul(permute(x, (0, 2, 1)), columns)  # (H, C, W')
+        return permute(matmul(permute(y, (1, 2, 0)), rows), (2, 1, 0))  # (C, W', H')
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
+
+
+class UpSampling3D(_UpSampling):
+    """Volumes of `size` times as many planes, rows and columns (D, H, W, C), each place repeated."""
+
+    axes = 3
+    examples = (Example(inputs=((2, 2, 3, 2),)), Example({"size": [1, 3, 2]}, inputs=((2, 1, 2, 3),)))
+
+    size: Size3 = (2, 2, 2)
+    """Factors of depth, height and width, or one for all."""
+    data_format: DataFormat = None
+    """Where the channels are: `channels_last`, the only choice here."""
+
+    def _factors(self) -> tuple[int, ...]:
+        return self.size
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": "channels_last"}
