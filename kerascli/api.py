@@ -15,8 +15,8 @@ from kerascli.ops.ir import Array
 from kerascli.program.build import prediction_program, training_program
 from kerascli.program.plan import Plan, make_plan
 from kerascli.program.program import Program
-from kerascli.sources.base import Dataset, Split
-from kerascli.sources.raw import read_inputs, read_split
+from kerascli.sources.base import Split
+from kerascli.sources.raw import read_inputs, read_source, read_split
 from kerascli.spec import load
 from kerascli.stored import Stored, export
 from kerascli.trainer import Interrupted, Logs, Runner
@@ -45,36 +45,41 @@ def opened(stored: Stored, which: str, workers: int | None) -> Runner:
 
 
 def evaluate(
-    stored: Stored, split: str | None = None, which: str = "last", threads: int | None = None, data: Path | None = None
+    stored: Stored,
+    split: str | None = None,
+    which: str = "last",
+    threads: int | None = None,
+    data: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[str, Logs]:
-    """Loss and metrics of a split: the named one, else test, else validation, else train. Returns its name too."""
+    """Loss and metrics of a split: the named one, else test, else validation, else train. Returns its name too.
+
+    `data` is another dataset: a spec's, or a file of the kind the model was trained on, which is one split.
+    """
     runner = opened(stored, which, threads)
-    if data is not None:
-        name, part = str(data), data_split(stored, runner.model, data)
-    else:
-        name, part = _split(read_data(runner.model), split)
+    parts, notes = splits(stored, runner.model, data)
+    for note in notes:
+        say(note)
+    name = split or next(iter(parts))
+    if name not in parts:
+        raise Failure(Problem("E507", f"the dataset has no {name} split", help=f"it has {', '.join(parts)}"))
     with runner.session:
-        return name, runner.evaluation(part).run()
+        return name, runner.evaluation(parts[name]).run()
 
 
-def data_split(stored: Stored, model: Model, path: Path) -> Split:
-    """Another dataset for a stored model: a spec's, or a file of the kind it was trained on."""
+def splits(stored: Stored, model: Model, path: Path | None) -> tuple[dict[str, Split], Sequence[str]]:
+    """The splits that a stored model can be evaluated on, the best first, and what is to be said of them."""
+    if path is None:
+        own = read_data(model)
+        found: dict[str, Split | None] = {"test": own.test, "validation": own.validation, "train": own.train}
+        return {name: part for name, part in found.items() if part is not None}, own.notes
+    inputs = model.signature.inputs
     if path.suffix in (".yaml", ".yml"):
         other = load(path)
-        dataset = other.spec.dataset.load(
-            other.base, other.spec.seed, model.encodings, model.graph.inputs, model.graph.outputs
-        )
-        return _split(dataset, None)[1]
-    return read_split(path, stored.preprocessing, model.signature.inputs)[0]
-
-
-def _split(data: Dataset, name: str | None) -> tuple[str, Split]:
-    parts = {"test": data.test, "validation": data.validation, "train": data.train}
-    for key, part in parts.items():
-        if part is not None and name in (None, key):
-            return key, part
-    have = ", ".join(key for key, part in parts.items() if part is not None)
-    raise Failure(Problem("E507", f"the dataset has no {name} split", help=f"it has {have}"))
+        parts, notes = read_source(other.spec.dataset, other.base, other.spec.seed, stored.preprocessing, inputs)
+        return {name: parts[name] for name in ("test", "validation", "train") if name in parts}, notes
+    part, notes = read_split(path, stored.preprocessing, inputs, model.spec.dataset.allow_nan)
+    return {str(path): part}, notes
 
 
 def predict(

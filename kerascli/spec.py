@@ -70,7 +70,8 @@ def _checked_bound(text: Any) -> Any:
     return text
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Raises PydanticCustomError where a run's folder cannot be called so."""
     if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(name.encode()) > 200:
         raise PydanticCustomError(
             "name", "must be a name that can be part of a folder's: without `/` and `\\`, not empty"
@@ -141,7 +142,7 @@ class Spec(BaseModel):
 
     version: Literal[1] = 1
     """Version of this format."""
-    name: Annotated[str, AfterValidator(_checked_name)]
+    name: Annotated[str, AfterValidator(checked_name)]
     """Name of the model, which begins the names of its runs; by default the file's name without its suffix."""
     description: str = ""
     """What this is about."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from kerascli import curves, files, keras_config, keras_files
 from kerascli.adaptation import adapt
 from kerascli.check import Checked
 from kerascli.engine.team import cores
-from kerascli.errors import Failure
+from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
 from kerascli.keras_layout import OptimizerState, optimizer_state
@@ -24,7 +26,7 @@ from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.run import History, Run, find, git_commit
 from kerascli.sources.base import Dataset
-from kerascli.spec import resolved
+from kerascli.spec import checked_name, resolved
 from kerascli.stored import Stored, signature_facts
 from kerascli.trainer import Averages, Evaluation, Interrupted, Logs, Progress, Runner, Trainer
 
@@ -124,7 +126,7 @@ def train(
     model, loaded = Model.of(checked), checked.loaded
     run = Run.create(
         Path(runs),
-        run_name or loaded.spec.name,
+        loaded.spec.name if run_name is None else _allowed(run_name),
         loaded.path.read_bytes(),
         resolved(loaded.spec),
         git_commit=git_commit(loaded.base),
@@ -135,6 +137,13 @@ def train(
     except BaseException as error:
         _give_up(run, error)
         raise
+
+
+def _allowed(name: str) -> str:
+    try:
+        return checked_name(name)
+    except PydanticCustomError as error:
+        raise Failure(Problem("E205", f"the run's name {error.message()}"), exit_code=2) from None
 
 
 def _give_up(run: Run, error: BaseException) -> None:

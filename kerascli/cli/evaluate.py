@@ -27,7 +27,7 @@ def command(
     from kerascli.run import find
     from kerascli.stored import Stored
 
-    name, logs = api.evaluate(Stored(find(run, runs_dir)), split, weights, threads, data)
+    name, logs = api.evaluate(Stored(find(run, runs_dir)), split, weights, threads, data, options.say)
     if as_json:
         render.json_document(finite({"split": name, "metrics": logs}))
     else:

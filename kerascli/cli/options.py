@@ -24,3 +24,8 @@ threads: Decorator = click.option(
 weights: Decorator = click.option(
     "--weights", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Which of its weights."
 )
+
+
+def say(text: str) -> None:
+    """A message, on standard error."""
+    click.echo(text, err=True)

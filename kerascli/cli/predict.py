@@ -44,7 +44,7 @@ def command(
 
     form = predictions.form_of(output, form)
     stored = Stored(find(run, runs_dir))
-    model, found = api.predict(stored, inputs, weights, threads, lambda text: click.echo(text, err=True))
+    model, found = api.predict(stored, inputs, weights, threads, options.say)
     if form in ("csv", "jsonl"):
         data = predictions.as_text(model, found, form, top_k).encode()
     else:

@@ -12,11 +12,11 @@ from typing import TextIO
 import numpy as np
 
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array, Preprocessing, Unseen
-from kerascli.sources.base import InputInfo, Split, require_finite, served, served_dtype
+from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout, Unseen
+from kerascli.sources.base import InputInfo, Source, Split, require_finite, served, served_dtype
 from kerascli.sources.npz import open_archive
 from kerascli.sources.table import Columns, Format, TableText, gather, numbers, open_table, read_table
-from kerascli.sources.tabular import describe_unseen, encode_split
+from kerascli.sources.tabular import _Tabular, describe_unseen, encode_split
 from kerascli.sources.targets import encode_labels
 
 _ROWS = 4096
@@ -57,18 +57,11 @@ def read_split(
     """Samples with their targets from a file, and what is to be said of them: a table like the one trained on, or an
     .npz with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets)."""
     specs = _under_trained_names(specs, preprocessing)
+    unseen: Unseen = {}
     if path.suffix.lower() in _TABLES and preprocessing.features:
-        kinds = preprocessing.kinds | {
-            column: layout.kind for layout in preprocessing.targets.values() for column in layout.columns
-        }
-        with open_table(path, Format(decimal=preprocessing.decimal)) as table:
-            columns = gather(table, kinds)
-        _require_rows(len(columns.lines), path)
-        _require_kept(preprocessing, columns, 0)
-        unseen: Unseen = {}
-        split = encode_split(preprocessing, columns, np.arange(len(columns.lines)), unseen)
+        split = _split_of_table(path, Format(decimal=preprocessing.decimal), preprocessing, unseen)
     elif path.suffix.lower() == ".npz":
-        split, unseen = _split_of_archive(path, preprocessing, specs), {}
+        split = _split_of_archive(path, preprocessing, specs)
     else:
         raise Failure(
             Problem(
@@ -81,6 +74,73 @@ def read_split(
     if not allow_nan:
         require_finite({**split.inputs, **split.targets}, f"`{path}`")
     return split, describe_unseen(unseen)
+
+
+def read_source(
+    source: Source, base: Path, seed: int, preprocessing: Preprocessing, specs: Mapping[str, InputInfo]
+) -> tuple[dict[str, Split], list[str]]:
+    """The splits of another dataset, encoded as the training's own were and not by their own statistics, and what is to
+    be said of them."""
+    specs = _under_trained_names(specs, preprocessing)
+    if isinstance(source, _Tabular) and preprocessing.features:
+        unseen: Unseen = {}
+        parts = {
+            part: _split_of_table(path, source.text_format(), preprocessing, unseen)
+            for part, path in source.files(base).items()
+        }
+        cuts = source.limited(source.cuts({part: len(split) for part, split in parts.items()}))
+        splits = {name: _rows_of(parts[cut.part], cut.rows) for name, cut in cuts.items()}
+        if not source.allow_nan:
+            for name, split in splits.items():
+                require_finite({**split.inputs, **split.targets}, f"the {name} split")
+        return splits, describe_unseen(unseen)
+    encoding = {name: layout.encoding for name, layout in preprocessing.targets.items()}
+    data = source.load(base, seed, encoding, list(preprocessing.inputs), list(preprocessing.targets))
+    _require_alike(data.preprocessing, preprocessing)
+    found = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: split for name, split in found.items() if split is not None}, list(data.notes)
+
+
+def _split_of_table(path: Path, form: Format, preprocessing: Preprocessing, unseen: Unseen) -> Split:
+    """All rows of a table that has targets."""
+    kinds = preprocessing.kinds | {
+        column: layout.kind for layout in preprocessing.targets.values() for column in layout.columns
+    }
+    with open_table(path, form) as table:
+        columns = gather(table, kinds)
+    _require_rows(len(columns.lines), path)
+    _require_kept(preprocessing, columns, 0)
+    return encode_split(preprocessing, columns, np.arange(len(columns.lines)), unseen)
+
+
+def _rows_of(split: Split, rows: slice) -> Split:
+    inputs = {name: array[rows] for name, array in split.inputs.items()}
+    return Split(inputs, {name: array[rows] for name, array in split.targets.items()})
+
+
+def _require_alike(found: Preprocessing, wanted: Preprocessing) -> None:
+    """Another dataset must have the inputs and classes of the one that was trained on."""
+    problems = [
+        Problem("E403", f"input `{name}` was trained on {_sample(layout)}, the data have {_sample(found.inputs[name])}")
+        for name, layout in wanted.inputs.items()
+        if _sample(found.inputs[name]) != _sample(layout)
+    ]
+    for name, target in wanted.targets.items():
+        own = found.targets[name]
+        if own.classes != target.classes or (own.class_names and target.class_names != own.class_names):
+            message = f"target `{name}` was trained with {_classes(target)}, the data have {_classes(own)}"
+            problems.append(Problem("E403", message))
+    if problems:
+        raise Failure(problems)
+
+
+def _classes(layout: TargetLayout) -> str:
+    names = f" ({', '.join(layout.class_names[:10])})" if layout.class_names else ""
+    return f"{layout.classes} classes{names}" if layout.classes else "no classes"
+
+
+def _sample(layout: InputLayout) -> str:
+    return f"samples of shape {layout.shape} and dtype {layout.dtype}"
 
 
 def _blocks(

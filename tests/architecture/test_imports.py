@@ -36,7 +36,7 @@ DOORS = {
     "click": ("cli",),
     "rich": ("cli.render", "cli.progress"),
     "threadpoolctl": ("engine.team",),
-    "ctypes": ("engine.team",),
+    "ctypes": ("engine.team", "bench"),
     "mmap": ("engine.memory",),
     "threading": ("engine.team", "training"),
     "fcntl": ("run",),
