@@ -55,6 +55,7 @@ IF_SET = {("Dense", "activity_regularizer"), ("Activation", "activity_regularize
 """Arguments that Keras writes only where they are given."""
 ADDED: dict[str, Config] = {
     "Dense": {"quantization_config": None},
+    "EinsumDense": {"quantization_config": None},
     "Embedding": {"activity_regularizer": None, "quantization_config": None},
     "LayerNormalization": {"rms_scaling": False},
 }

@@ -137,6 +137,20 @@ MASKED: list[tuple[dict[str, Any], bool]] = [
     ({"type": "Dropout", "rate": 0.5}, False),
     ({"type": "Conv1D", "filters": 2, "kernel_size": 2}, False),
     ({"type": "Flatten"}, False),
+    ({"type": "Masking"}, False),
+    ({"type": "Identity"}, False),
+    ({"type": "PReLU"}, False),
+    ({"type": "ELU"}, False),
+    ({"type": "ActivityRegularization"}, False),
+    ({"type": "UnitNormalization"}, False),
+    ({"type": "GroupNormalization", "groups": 3}, False),
+    ({"type": "RMSNormalization"}, False),
+    ({"type": "GaussianDropout", "rate": 0.5}, False),
+    ({"type": "AlphaDropout", "rate": 0.5}, False),
+    ({"type": "EinsumDense", "equation": "abc,cd->abd", "output_shape": [5, 2]}, False),
+    ({"type": "Cropping1D"}, False),
+    ({"type": "ZeroPadding1D"}, False),
+    ({"type": "UpSampling1D"}, False),
 ]
 
 
@@ -167,6 +181,9 @@ def test_masks_are_used_and_passed_on_as_in_keras(config: dict[str, Any], traini
     [
         ({"type": "Add"}, (MASK, ~MASK)),
         ({"type": "Add"}, (MASK, None)),
+        ({"type": "Subtract"}, (MASK, ~MASK)),
+        ({"type": "Average"}, (None, MASK)),
+        ({"type": "Dot", "axes": 2}, (MASK, MASK)),
         ({"type": "Concatenate"}, (MASK, MASK[::-1])),
         ({"type": "Concatenate", "axis": 1}, (MASK, None)),
         ({"type": "Concatenate", "axis": 1}, (MASK, ~MASK)),
@@ -182,6 +199,29 @@ def test_masks_of_merged_inputs_are_those_of_keras(config: dict[str, Any], masks
     assert (got.mask is None) == (expected is None)
     if got.mask is not None:
         assert np.array_equal(got.mask, np.asarray(expected))
+
+
+@pytest.mark.parametrize("kind", ["Multiply", "Maximum", "Minimum", "Add", "Average"])
+@pytest.mark.parametrize(
+    "masks",
+    [(MASK, ~MASK), (MASK, None), (None, MASK), (MASK, MASK[::-1], ~MASK)],
+    ids=["both", "one", "other", "three"],
+)
+def test_merged_numbers_heed_masks_as_in_keras(kind: str, masks: tuple[Array | None, ...]) -> None:
+    layer = Layer.parse({"type": kind})
+    rng = np.random.default_rng(3)
+    xs = [rng.standard_normal((4, 5, 3)).astype(np.float32) for _ in masks]
+    given = [keras.ops.convert_to_tensor(x) for x in xs]
+    for x, mask in zip(given, masks, strict=True):
+        if mask is not None:
+            keras.src.backend.set_keras_mask(x, keras.ops.convert_to_tensor(mask))
+    expected = twin(layer, Example(inputs=((5, 3),) * len(xs)), {})(given)
+    got = run(layer, xs, {}, masks=masks)
+    close(got.y, expected)
+    mask = keras.src.backend.get_keras_mask(expected)
+    assert (got.mask is None) == (mask is None)
+    if got.mask is not None:
+        assert np.array_equal(got.mask, np.asarray(mask))
 
 
 def test_embedding_masks_zero_as_keras_does() -> None:
