@@ -59,7 +59,7 @@ class Scale:
 
 
 def draw(rows: Sequence[Row], title: str, best: int | None = None) -> str:
-    """The whole SVG. `best` is an epoch, counted as in `history.csv`."""
+    """The whole SVG. `best` is an epoch, counted from 0 as in `history.csv`; the picture counts from 1."""
     names = panels(rows)
     columns = min(COLUMNS, max(1, len(names)))
     width, height = WIDTH * columns, HEADER + HEIGHT * max(1, math.ceil(len(names) / columns))
@@ -89,25 +89,27 @@ def panels(rows: Sequence[Row]) -> list[str]:
 def _panel(rows: Sequence[Row], name: str, best: int | None) -> Iterable[str]:
     series = {kind: _points(rows, column) for kind, column in (("train", name), ("validation", f"val_{name}"))}
     values = [y for points in series.values() for _, y in points]
-    epochs = [float(row["epoch"] or 0) for row in rows]
-    across = Scale(min(epochs, default=0), max(max(epochs, default=1), 1), LEFT, WIDTH - RIGHT)
+    epochs = [float(row["epoch"] or 0) + 1 for row in rows]
+    first = min(epochs, default=1)
+    across = Scale(first, max(max(epochs, default=1), first + 1), LEFT, WIDTH - RIGHT)
     up = _vertical(values)
     yield _text(LEFT, 24, name.replace("_", " "), "panel")
     yield from _axes(across, up)
     if name != "learning_rate":
         yield from _legend(series)
-    if best is not None and across.low <= best <= across.high:
-        yield from _best(across(best), best)
+    marked = best + 1 if best is not None else None
+    if marked is not None and across.low <= marked <= across.high:
+        yield from _best(across(marked), marked)
     for kind, points in series.items():
         yield from _line(kind, [(across(x), up(y)) for x, y in points])
-        for x, y in points if best is not None or len(points) == 1 else ():
-            if x == best or len(points) == 1:
+        for x, y in points:
+            if x == marked or len(points) == 1:
                 yield f'<circle class="dot {kind}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3.5"/>'
 
 
 def _points(rows: Sequence[Row], column: str) -> list[Point]:
     pairs = [(row["epoch"], row.get(column)) for row in rows]
-    return [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
+    return [(float(x) + 1, float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
 
 
 def _vertical(values: Sequence[float]) -> Scale:

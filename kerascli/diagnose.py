@@ -111,7 +111,9 @@ class _Reader:
         free = [name for name in model.model_fields if name not in given]
         if found := nearest(key, missing) or nearest(key, free) or _SYNONYMS.get(key, ""):
             return found if found in free else ""
-        return missing[0] if len(missing) == 1 and model is not self.top else ""
+        if len(missing) == 1 and model is not self.top:
+            return missing[0]
+        return nearest(key, [name for name in model.model_fields if name in given]) or ""
 
     def unknown_key(self, key: Any, near: str, place: Place, model: type[BaseModel]) -> Problem:
         owner = self.owner(place)

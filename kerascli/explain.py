@@ -60,7 +60,7 @@ def explain(name: str) -> list[Entry]:
     """All that a name may mean; a loss and a metric often share one. An unknown name is a SpecFailure."""
     if name.upper() in CODES:
         return [Entry(name.upper(), "error", CODES[name.upper()])]
-    found = [_component(member) for family in families().values() if (member := family.find(name))]
+    found = [_component(member, name) for family in families().values() if (member := family.find(name))]
     found += [_section(name, model) for model in _sections().get(name, [])]
     if name in listing() and not found:
         members = ", ".join(listing()[name])
@@ -89,9 +89,10 @@ def _section(name: str, model: type[BaseModel]) -> Entry:
     return Entry(name, "section of the spec", _docs(model), _arguments(model))
 
 
-def _component(member: type[Component]) -> Entry:
+def _component(member: type[Component], typed: str) -> Entry:
     words = [word for word, other in member.names().items() if other is member]
     name = member.type_name()
+    name = typed if name.startswith("_") else name  # a word for one of several classes, such as `accuracy`
     config = dict(member.examples[0].config) if member.examples else {}
     example = inline({"type": name, **plain(config)})
     aliases = tuple(word for word in dict.fromkeys((*words, *member.aliases)) if word != name)
@@ -136,7 +137,7 @@ def kind(annotation: Any) -> str:
     if origin is tuple:
         many = len(set(parts) - {Ellipsis}) == 1
         words = kind(parts[0]) if many else " and ".join(kind(part) for part in parts)
-        return f"list of {len(parts)} × {words}" if many and Ellipsis not in parts else f"list of {words}"
+        return f"{words}, or list of {len(parts)}" if many and Ellipsis not in parts else f"list of {words}"
     if origin in (list, set, frozenset):
         return f"list of {kind(parts[0])}" if parts else "list"
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):

@@ -95,7 +95,8 @@ class _Setting:
             node = Node({"type": node.value}, node.span, 2, True, {"type": node.span}, {"type": node})
         elif not isinstance(node.value, dict):
             where = self.text[: span.column - 2]
-            self.fail(span.column - 1, f"`{where}` is {yamltext.describe(node.value)}: it has no `{step}`")
+            help = f"number its items from 0: `{where}[0]`" if isinstance(node.value, list) else ""
+            self.fail(span.column - 1, f"`{where}` is {yamltext.describe(node.value)}: it has no `{step}`", help)
         part = self.put(node.parts.get(step), depth + 1)
         parts = {**node.parts, step: part}
         keys = {**node.keys, step: span}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascli.files import finite
@@ -43,8 +43,41 @@ def table(rows: Sequence[Facts]) -> str:
 
 
 def lines(facts: Facts) -> str:
-    """One run as text: a key a line, nested keys joined by dots."""
-    return _columns([[key, _plain(value)] for key, value in _flat(facts) if not key.startswith("signature.")])
+    """One run as text: what it was, what it came to, its files. Epochs count from 1, as on the screen."""
+    best, epochs = facts.get("best_epoch"), facts.get("epochs") or 0
+    versions, machine = facts.get("versions") or {}, facts.get("machine") or {}
+    told = {
+        "run": facts["run"],
+        "status": facts["status"],
+        "error": facts.get("error"),
+        "started": facts.get("started"),
+        "ended": facts.get("ended"),
+        "seconds": facts.get("seconds"),
+        "epochs": f"{epochs}, the best was {best + 1}" if epochs and best is not None else epochs,
+        "stopped": facts.get("stopped"),
+        **{name: _sentence(logs) for name, logs in facts["metrics"].items() if isinstance(logs, dict)},
+        "last epoch": _sentence({k: v for k, v in (facts["last_epoch"] or {}).items() if k not in _NOT_FIGURES}),
+        **{f"expected {e['figure']}": _verdict(e) for e in facts.get("expect") or ()},
+        "git commit": facts.get("git_commit"),
+        "dataset": facts.get("dataset"),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "machine": ", ".join(str(v) if k != "cores" else f"{v} cores" for k, v in machine.items()),
+    }
+    files = [[name, f"{size:>12,} bytes"] for name, size in facts["files"].items()]
+    return _columns([[key, _plain(value)] for key, value in told.items() if value]) + (
+        f"\n\n{_columns(files)}" if files else ""
+    )
+
+
+_NOT_FIGURES = ("epoch", "seconds")
+
+
+def _sentence(figures: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name} {_plain(value)}" for name, value in figures.items() if value is not None)
+
+
+def _verdict(expected: Facts) -> str:
+    return f"{expected['bound']}: {_plain(expected['found']) or 'none'}, {'met' if expected['met'] else 'MISSED'}"
 
 
 def _metrics(run: Run) -> Facts:
@@ -59,14 +92,6 @@ def _figures(metrics: Facts) -> str:
     """Of the split that was not trained on, if there is one."""
     name = next((name for name in ("test", "validation", "train") if isinstance(metrics.get(name), dict)), None)
     return " ".join(f"{name}_{key}={_plain(value)}" for key, value in metrics[name].items()) if name else ""
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in facts.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _plain(value: Any) -> str:

@@ -21,6 +21,7 @@ from kerascli.errors import Failure, Problem
 
 STATUSES = ("running", "completed", "interrupted", "failed")
 Cell = float | None
+_NO_RUNS = "there are none yet: `kerascli train SPEC` makes one, `--runs-dir` says where they are"
 
 
 class Run:
@@ -183,7 +184,8 @@ def find(word: str, runs: Path = Path("runs")) -> Path:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
-        raise Failure(Problem("E502", f"no run `{word}` in `{runs}`", runs, help="`kerascli runs list` shows them"))
+        help = "`kerascli runs list` shows them" if any(_directories(runs)) else _NO_RUNS
+        raise Failure(Problem("E502", f"no run `{word}` in `{runs}`", runs, help=help))
     names = ", ".join(p.name for p in found[:5]) + (", …" if len(found) > 5 else "")
     raise Failure(Problem("E502", f"`{word}` begins {len(found)} run names: {names}", runs, help="type more of it"))
 

@@ -201,7 +201,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
                 "E204",
                 f"a spec must be a mapping with `dataset`, `layers` and `loss`; got {given}",
                 document.root.span,
-                help="`kerascli init` writes a spec to start from",
+                help=yamltext.SMALLEST,
             )
         )
     return Loaded(read(document, path), document, path)

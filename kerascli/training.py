@@ -177,6 +177,7 @@ class Training:
         self.best: int | None = None
         self._best_value = float("inf")
         self._describe()
+        self.progress.say(self._headline())
         self.runner = Runner(model, workers, trains=True)
         self.runner.initialise()
         if source := self.spec.training.initial_weights:
@@ -195,6 +196,14 @@ class Training:
         files.write_text(self.run.preprocessing, self.data.preprocessing.to_json())
         config = keras_config.model(self.model.graph, self.spec.name, self.compiled)
         files.write_text(self.run.model, json.dumps(config))
+
+    def _headline(self) -> str:
+        """What is about to be trained, on how much."""
+        graph, data = self.model.graph, self.data
+        others = {"validation": data.validation, "test": data.test}
+        held = ", ".join(f"{name} {len(split):,}" for name, split in others.items() if split)
+        samples = f"{len(data.train):,} samples{f' ({held})' if held else ''}"
+        return f"{self.spec.name}: {len(graph.nodes)} layers, {graph.count():,} parameters, {samples}"
 
     def run_through(self, began: float) -> Outcome:
         """Train, evaluate, and write the results."""

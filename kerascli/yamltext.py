@@ -7,6 +7,7 @@ merge keys are refused, and size, depth and the growth by aliases are bounded.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,12 @@ from kerascli.errors import Problem, Span, SpecFailure
 Key = str | int
 Place = tuple[Key, ...]
 """The way to a value: keys of mappings and indices of lists, from the top of the document."""
+
+SMALLEST = (
+    "a small one: {dataset: iris, layers: [{type: Dense, units: 3, activation: softmax}], "
+    "loss: sparse_categorical_crossentropy}"
+)
+"""What to write where there is nothing."""
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 64
@@ -89,10 +96,20 @@ def read(path: Path) -> Document:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        help = "no such file; check the path" if isinstance(error, FileNotFoundError) else ""
         reason = (error.strerror or str(error)).lower()
-        raise SpecFailure(Problem("E101", f"cannot read `{path}`: {reason}", path, help=help)) from error
+        raise SpecFailure(Problem("E101", f"cannot read `{path}`: {reason}", path, help=_unread(path))) from error
     return parse(data, str(path))
+
+
+def _unread(path: Path) -> str:
+    """What may have been meant by a path that is no file."""
+    if path.is_dir():
+        found = sorted(path.glob("*.yaml"))[:3]
+        return f"a spec is one file, such as `{found[0]}`" if found else "a spec is one file"
+    if str(path) == "-":
+        return "a spec is a file, for its relative paths start there; `/dev/stdin` reads standard input"
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], 1)
+    return f"did you mean `{path.with_name(near[0])}`?" if near else ""
 
 
 def parse(text: bytes | str, file: str) -> Document:
@@ -215,7 +232,7 @@ class _Builder:
                     self.fail("E104", "the file holds more than one YAML document", where, "a second one begins")
                 root = self.node(next(events), events, 0)
         if root is None or (root.value is None and root.size == 1 and not self.text.strip("- \t\r\n.")):
-            self.fail("E102", "the file is empty", self.at(1, 1), help="`kerascli init` writes a spec to start from")
+            self.fail("E102", "the file is empty", self.at(1, 1), help=SMALLEST)
         return root
 
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Node:

@@ -31,7 +31,7 @@ def command(
     samples: int | None,
     as_json: bool,
 ) -> None:
-    """Train SPEC on each engine side by side and show who is how fast.
+    """Time a spec's training on every installed engine.
 
     Every engine runs in a process of its own with the same data, batches and cores. After a first epoch, which is
     timed from the start of the process, rounds of one epoch are interleaved; speeds are their medians.

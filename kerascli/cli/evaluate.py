@@ -20,7 +20,12 @@ from kerascli.cli import options
 def command(
     run: str, split: str | None, data: Path | None, weights: str, runs_dir: Path, threads: int | None, as_json: bool
 ) -> None:
-    """Evaluate RUN: a run directory, a unique prefix of its name, `latest`, or an exported .keras file."""
+    """Show the loss and metrics of RUN on a split of its data.
+
+    RUN is a run directory, a unique prefix of its name, `latest`, or an exported .keras file.
+
+    Example: kerascli evaluate latest --split validation --weights best
+    """
     from kerascli import api
     from kerascli.cli import render
     from kerascli.files import finite

@@ -11,9 +11,10 @@ from kerascli.cli import options
 @click.argument("name", required=False)
 @options.as_json
 def command(name: str | None, as_json: bool) -> None:
-    """Say what NAME is, with its arguments and defaults; without NAME, list all names.
+    """Say what a name of a spec or an error code means.
 
-    NAME is a component such as Conv2D or adam, a section such as training, or an error code such as E203.
+    NAME is a component such as Conv2D or adam, a section such as training, or an error code such as E203; without it,
+    all names are listed.
     """
     from dataclasses import asdict
 

@@ -22,7 +22,12 @@ from kerascli.cli import options
 @options.runs_dir
 @options.as_json
 def command(run: str, form: str, output: Path | None, runs_dir: Path, as_json: bool) -> None:
-    """Write the model of a run in another form."""
+    """Write the model of a run as a Keras file.
+
+    RUN is a run directory, a unique prefix of its name, `latest`, or an exported .keras file.
+
+    Example: kerascli export latest --format keras -o digits.keras
+    """
     from kerascli.run import find
     from kerascli.stored import Stored, export
 

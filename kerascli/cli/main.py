@@ -30,6 +30,15 @@ from pathlib import Path
 import click
 
 _FOLDER = Path(__file__).parent
+_SETTINGS = {
+    "--epochs": "training.epochs",
+    "--batch-size": "training.batch_size",
+    "--learning-rate": "optimizer.learning_rate",
+    "--lr": "optimizer.learning_rate",
+    "--seed": "seed",
+    "--limit": "dataset.limit",
+}
+"""Options of other programs, and the keys of a spec that they mean."""
 _HELP = re.compile(r'\ndef command\(.*?:\n    """(.*?)(?:"""|\n)', re.DOTALL)
 
 
@@ -101,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and (key := _SETTINGS.get(error.option_name)):
+            click.echo(f"That is the spec's to say; change it with `--set {key}=…`", err=True)
         return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)

@@ -15,7 +15,10 @@ from kerascli.cli import options
 @click.option("--predict", is_flag=True, help="The program of prediction instead of a training step.")
 @options.as_json
 def command(spec: Path, settings: tuple[str, ...], predict: bool, as_json: bool) -> None:
-    """Show how SPEC is computed: every operation in its stage, where its result lies, and what it costs."""
+    """Show the compiled program: operations, places, costs.
+
+    Every operation in its stage, with its inputs, the shape and place of its result, its bytes and FLOPs.
+    """
     from kerascli.api import plan
     from kerascli.check import check
     from kerascli.cli import render

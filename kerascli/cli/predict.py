@@ -43,6 +43,8 @@ def command(
     from kerascli.stored import Stored
 
     form = predictions.form_of(output, form)
+    if output is None and form in ("npy", "npz") and sys.stdout.isatty():
+        raise click.UsageError(f"{form} is no text for a terminal; add `-o FILE`")
     stored = Stored(find(run, runs_dir))
     model, found = api.predict(stored, inputs, weights, threads, options.say)
     if form in ("csv", "jsonl"):

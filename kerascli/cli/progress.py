@@ -13,7 +13,9 @@ from kerascli.cli import render
 from kerascli.trainer import Averages, Logs
 
 WIDTH = 26
-"""Cells of the bar."""
+"""Cells of the bar, at most."""
+NARROWEST = 4
+"""Cells of a bar that still says something; without room for them there is none."""
 REFRESH = 0.1
 """Seconds between two pictures."""
 
@@ -49,17 +51,21 @@ class Display:
         self.drawn = now
         speed = averages.samples / max(now - self.began, 1e-9)
         left = (self.steps - step) * (now - self.began) / step
-        done = WIDTH * step // self.steps
+        told, found = f"{step}/{self.steps}  {speed:,.0f} samples/s  {left:.0f} s left  ", figures(averages.logs())
         line = self._head(self.epoch)
-        line.append("━" * done, "green").append("━" * (WIDTH - done), "dim")
-        line.append(f" {step}/{self.steps}  {speed:,.0f} samples/s  {left:.0f} s left  ", "dim")
-        self.live.update(line.append(figures(averages.logs())), refresh=True)
+        width = min(WIDTH, self.console.width - len(line) - len(told) - len(found) - 1)
+        if width >= NARROWEST:
+            done = width * step // self.steps
+            line.append("━" * done, "green").append("━" * (width - done) + " ", "dim")
+        self.live.update(line.append(told, "dim").append(found), refresh=True)
 
     def epoch_end(self, epoch: int, logs: Logs, seconds: float, best: bool) -> None:
         if self.quiet:
             return
         line = self._head(epoch)
-        line.append(f"{seconds:6.1f} s  ", "dim").append(figures(logs))
+        line.append(f"{seconds:.1f} s  ", "dim")
+        tight = self.live is not None and len(line) + len(figures(logs)) + 3 > self.console.width
+        line.append(paired(logs) if tight else figures(logs))
         if best:
             line.append("  *", "bold green")
         self.console.print(line, soft_wrap=True)
@@ -76,6 +82,15 @@ class Display:
 def figures(logs: Logs) -> str:
     """`loss 0.1234  accuracy 0.9612  val_loss …`"""
     return "  ".join(f"{name} {number(value)}" for name, value in logs.items())
+
+
+def paired(logs: Logs) -> str:
+    """`loss 0.1234, val 0.1301  accuracy …`: the same in fewer cells, for narrow terminals."""
+    told = {name: number(value) for name, value in logs.items()}
+    both = {
+        name: f"{text}, val {told[f'val_{name}']}" if f"val_{name}" in told else text for name, text in told.items()
+    }
+    return "  ".join(f"{n} {text}" for n, text in both.items() if n.removeprefix("val_") not in told or n[:4] != "val_")
 
 
 def number(value: float) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.settings
 @options.as_json
 def command(target: str, runs_dir: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Show the layers of a spec or run: shapes, parameters, memory, FLOPs."""
+    """Show layers, shapes, parameters, memory and FLOPs."""
     from kerascli.summary import summarise
 
     _print(summarise(target, settings, runs_dir), as_json)

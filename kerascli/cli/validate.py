@@ -15,7 +15,9 @@ from kerascli.cli import options
 @options.settings
 @options.as_json
 def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -> None:
-    """Check SPECS without training: text, values, shapes, and the loss against its targets.
+    """Check specs without training, every error at once.
+
+    Text, values, shapes, and the loss against its targets are checked.
 
     Prints a line for each spec that is right, and `file:line:column: what, and the mend` for each error.
     """

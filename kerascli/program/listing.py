@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from kerascli.ops.ir import Op, Scope, Value
+from kerascli.ops.ir import Op, Scope, Type, Value
 from kerascli.program.plan import Plan, Slot, Step, is_contraction, itemsize
 from kerascli.program.program import Program
 
@@ -39,7 +39,7 @@ def describe(program: Program, plan: Plan) -> Facts:
 def lines(facts: Facts) -> str:
     """The plan as text, an operation a line."""
     text = [
-        f"batch {facts['batch']}, in blocks of {facts['block']} on {facts['lanes']} lanes; "
+        f"batch {facts['batch']}, in blocks of {facts['block']} on {_count(facts['lanes'], 'lane')}; "
         f"{facts['flops_per_step'] / 1e6:,.1f} MFLOP a step; "
         f"{_bytes(facts['arena_bytes_per_lane'])} a lane, {_bytes(facts['whole_batch_bytes'])} kept for the whole batch"
     ]
@@ -47,12 +47,23 @@ def lines(facts: Facts) -> str:
         when = "for each block" if stage["kind"] == "block" else "once a step"
         text.append(f"\nstage {number}, {when}")
         for op in stage["ops"]:
+            call = f"  {op['value']:>5} = {op['op']}({', '.join(op['inputs'])})"
+            if len(call) > CALL:
+                text.append(call)
+                call = ""
             text.append(
-                f"  {op['value']:>6} = {op['op']}({', '.join(op['inputs'])})".ljust(64)
-                + f" {'×'.join(map(str, op['shape'])) or 'number':>20} {op['dtype']:>8}  {op['place']:<16}"
-                + f" {_bytes(op['bytes']):>10} {op['flops'] / 1e3:>12,.1f} kFLOP"
+                f"{call:<{CALL}} {'×'.join(map(str, op['shape'])) or 'number':>18} {op['dtype']:>7}  {op['place']:<17}"
+                + f" {_bytes(op['bytes']):>8} {op['flops'] / 1e3:>10,.1f} kFLOP"
             )
     return "\n".join(text)
+
+
+CALL = 50
+"""Columns of an operation with its inputs; a longer one has a line of its own."""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _step(step: Step, plan: Plan) -> Facts:
@@ -71,7 +82,7 @@ def _step(step: Step, plan: Plan) -> Facts:
 
 def _op(op: Op) -> str:
     """The op's name with the fields that say what it does."""
-    fields = {k: v for k, v in vars(op).items() if not isinstance(v, (bytes, bool))}
+    fields = {k: v for k, v in vars(op).items() if not isinstance(v, (bytes, bool, Type))}
     return type(op).__name__ + (f"[{', '.join(str(v) for v in fields.values())}]" if fields else "")
 
 

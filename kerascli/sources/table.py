@@ -356,13 +356,9 @@ def gather(table: TableText, kinds: Mapping[str, str], most_rows: int | None = N
 
 
 def require_columns(table: TableText, names: Mapping[str, object]) -> None:
-    """Raises a problem for every name that is no column of the table."""
+    """Raises a problem that tells every name that is no column of the table."""
     absent = [name for name in names if name not in table.header]
     if absent:
         columns = ", ".join(f"`{name}`" for name in table.header[:20])
-        raise Failure(
-            [
-                Problem("E409", f"there is no column `{name}`", table.place(1), help=f"the columns are {columns}")
-                for name in absent
-            ]
-        )
+        wanted = ("column " if len(absent) == 1 else "columns ") + ", ".join(f"`{name}`" for name in absent)
+        raise Failure(Problem("E409", f"there is no {wanted}", table.place(1), help=f"the columns are {columns}"))
