@@ -153,7 +153,7 @@ class Processes:
         parent = os.getpid()
         for worker in range(1, size):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # BLAS's idle threads do not survive, nor need they
+                warnings.simplefilter("ignore")  # other threads (BLAS's, JAX's) do not survive, nor need they
                 pid = os.fork()
             if pid == 0:
                 self._child(worker, parent, write)

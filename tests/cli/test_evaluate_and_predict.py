@@ -158,8 +158,8 @@ def test_raw_outputs_of_an_array_are_in_order_and_do_not_depend_on_workers_or_pi
     ask("predict", "digits", "part.npy", "-o", "part_out.npy")
     np.testing.assert_allclose(np.load(trained / "part_out.npy"), found[0][300:340], rtol=1e-5, atol=1e-7)
     ask("predict", "digits", "part.npy", images, "-o", "two.npz")
-    both = np.load(trained / "two.npz")
-    assert [both[name].shape for name in both.files] == [(740, 10)]
+    with np.load(trained / "two.npz") as both:
+        assert [both[name].shape for name in both.files] == [(740, 10)]
 
 
 def test_json_lines_and_standard_input(ask: Shell, trained: Path) -> None:
