@@ -76,7 +76,8 @@ class Averages:
             if measure.weighted and weights is not None:
                 own = weights[index]
                 weight = own if weight is None else weight * own.reshape(rows, *(1,) * (weight.ndim - 1))
-            measure.metric.add(sums, truths[measure.output], outputs[measure.output], weight)
+            with np.errstate(all="ignore"):  # a net that has come to infinity says so by its loss
+                measure.metric.add(sums, truths[measure.output], outputs[measure.output], weight)
 
     def logs(self) -> Logs:
         """Keras's logs: the mean loss, and every metric's result."""

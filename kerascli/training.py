@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
@@ -175,7 +176,7 @@ class Training:
         self.compiled = keras_config.compiled(self.spec)
         self.history = History(run.history)
         self.best: int | None = None
-        self._best_value = float("inf")
+        self._best_value, self._told = float("inf"), False
         self._describe()
         self.progress.say(self._headline())
         self.runner = Runner(model, workers, trains=True)
@@ -242,6 +243,11 @@ class Training:
     def _record(self, epoch: int, logs: Logs, rate: float, seconds: float) -> None:
         self.history.add(epoch, logs, rate, seconds)
         self.history.save()
+        if not math.isfinite(logs["loss"]) and not self._told:
+            self._told = True
+            self.progress.say(
+                "warning: the loss is no finite number any more; try a lower learning rate, or `clipnorm`"
+            )
         watched = logs.get("val_loss", logs["loss"])
         if watched < self._best_value:
             self.best, self._best_value = epoch, watched

@@ -143,13 +143,14 @@ class Session:
         bound = job.bound.get((rows, feed, worker))
         if bound is None:
             bound = job.bound[rows, feed, worker] = job.machine.bind(rows, self._feeds[feed], lanes)
-        for stage in bound.stages:
-            for lane in lanes:
-                for call in stage[lane]:
-                    call()
-            barrier()
-        if job.trains:
-            self._update(job, team.size, worker, iteration, barrier)
+        with np.errstate(all="ignore"):  # a net that has come to infinity says so by its loss
+            for stage in bound.stages:
+                for lane in lanes:
+                    for call in stage[lane]:
+                        call()
+                barrier()
+            if job.trains:
+                self._update(job, team.size, worker, iteration, barrier)
 
     def _update(self, job: Job, size: int, worker: int, iteration: int, barrier: Call) -> None:
         """The optimizer's step, Keras's order: limits, decay, rule, averages; then constraints."""
