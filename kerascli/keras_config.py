@@ -46,7 +46,7 @@ ACTIVATION_LAYERS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "s
 
 WITHOUT_BUILD = {*RANDOM, "Activation", "ELU", "Identity", "LeakyReLU", "Masking", "ReLU", "Reshape", "Softmax"}
 WITHOUT_BUILD |= {"ActivityRegularization", "UnitNormalization"}
-"""Layers, with all of pooling, that Keras builds when they are made, so that no `build_config` is written."""
+"""Layers, with all of pooling but the adaptive, that Keras builds when they are made: no `build_config` is written."""
 
 
 UNWRITTEN = {("SimpleRNN", "seed")}
@@ -151,7 +151,7 @@ def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = Tru
             config[key] = value(key, item)
     _mend(kind, config)
     entry: Config = {"module": MODULES["layer"], "class_name": kind, "config": config, "registered_name": None}
-    if kind not in WITHOUT_BUILD and "Pooling" not in kind:
+    if kind not in WITHOUT_BUILD and ("Pooling" not in kind or kind.startswith("Adaptive")):
         entry["build_config"] = _built(kind, [[None, *shape] for shape in shapes])
     return entry
 
