@@ -219,7 +219,15 @@ def snake_case(name: str) -> str:
 def nearest(word: str, words: Sequence[str]) -> str:
     """The one of `words` that was probably meant by `word`, or the empty text."""
     same = [w for w in words if w.replace("_", "").lower() == word.replace("_", "").lower()]
-    return (same or difflib.get_close_matches(word, words, 1, 0.6) or [""])[0]
+    parts = _parts(word)
+    fuller = [w for w in words if parts <= _parts(w)] if len(parts) > 1 else []  # sparse_crossentropy lacks a word
+    near = difflib.get_close_matches(word, words, 1, 0.6)
+    return (same or sorted(fuller, key=lambda w: (w[:1].isupper() != word[:1].isupper(), len(w))) or near or [""])[0]
+
+
+def _parts(word: str) -> set[str]:
+    """The words in `snake_case` and `CamelCase`."""
+    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+", word)}
 
 
 def _tuple_of(rank: int) -> Callable[[Any], Any]:

@@ -81,6 +81,7 @@ class _Matcher:
         self.loaded, self.graph, self.signature = loaded, graph, signature
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.unfit: set[str] = set()
 
     def match(self) -> Objective:
         spec, outputs = self.loaded.spec, self.graph.outputs
@@ -130,6 +131,7 @@ class _Matcher:
         if fault:
             label = f"the targets are {shown(target)}, the output `{output}` is {shown(node.shape)}"
             self.note("E312", fault[0], where, label, fault[1])
+            self.unfit.add(output)
         else:
             self.doubts(node, loss, where)
         return Goal(output, loss, weight, encoding, target, info.classes, ())
@@ -181,7 +183,8 @@ class _Matcher:
     def metric(self, goal: Goal, metric: Metric, place: Place) -> Metric:
         shape = self.graph.node(goal.output).shape
         chosen = metric.resolve(shape, goal.target)
-        if fault := chosen.problem(goal.target, shape):
+        fault = chosen.problem(goal.target, shape)
+        if fault and goal.output not in self.unfit:  # what is wrong with the loss is said once
             trail = self.loaded.document.trail((place[0], place[2])) or self.loaded.document.trail(place)
             where = self.span(tuple(step for step, _ in trail))
             self.note("E313", fault[0], where, help=fault[1])

@@ -201,10 +201,9 @@ class Training:
     def _headline(self) -> str:
         """What is about to be trained, on how much."""
         graph, data = self.model.graph, self.data
-        others = {"validation": data.validation, "test": data.test}
-        held = ", ".join(f"{name} {len(split):,}" for name, split in others.items() if split)
-        samples = f"{len(data.train):,} samples{f' ({held})' if held else ''}"
-        return f"{self.spec.name}: {len(graph.nodes)} layers, {graph.count():,} parameters, {samples}"
+        parts = {"train": data.train, "validation": data.validation, "test": data.test}
+        samples = ", ".join(f"{name} {len(split):,}" for name, split in parts.items() if split)
+        return f"{self.spec.name}: {len(graph.nodes)} layers, {graph.count():,} parameters; {samples}"
 
     def run_through(self, began: float) -> Outcome:
         """Train, evaluate, and write the results."""
