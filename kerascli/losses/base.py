@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from kerascli.component import Component, snake_case
+from kerascli.ops.elementwise import cast
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.shape import permute, reshape
 
@@ -19,6 +20,8 @@ class Loss(Component):
     snake_names = True
     targets: ClassVar[Literal["integer", "one_hot", "like_output"]] = "like_output"
     """The form of targets it takes: class numbers, one-hot vectors, or arrays in the output's shape."""
+    keras_name: ClassVar[str] = ""
+    """Keras's name where it is not the class name in snake_case."""
     by_shape: ClassVar[dict[str, type[Loss]]] = {}
     """Identifiers that stand for different members on different outputs: `crossentropy`, `ce`."""
 
@@ -34,7 +37,7 @@ class Loss(Component):
     @property
     def label(self) -> str:
         """Its name in messages and in Keras."""
-        return self.name or snake_case(type(self).__name__)
+        return self.name or self.keras_name or snake_case(type(self).__name__)
 
     def resolve(self, output_shape: Shape, target_shape: Shape) -> Loss:
         """The loss to compute on these sample shapes: itself, except for `crossentropy` and `ce`."""
@@ -49,7 +52,10 @@ class Loss(Component):
         return "none"
 
     def values(self, y_true: Value, y_pred: Value) -> Value:
-        """The loss of each row of outputs: shape of `y_pred` without its last (or the class) axis."""
+        """The loss of each row of outputs: shape of `y_pred` without its last (or the class) axis.
+
+        A loss that compares batches, not samples, gives a value of scope STEP.
+        """
         raise NotImplementedError
 
     def counted(self, y_true: Value, shape: Shape) -> Value | None:
@@ -93,6 +99,11 @@ def without_ones(shape: Shape) -> Shape:
 def matched(y_true: Value, y_pred: Value) -> Value:
     """Targets seen in the shape of the output: (n,) as (n, 1), (n, T) as (n, T, 1)."""
     return reshape(y_true, y_pred.shape) if without_ones(y_true.shape) == without_ones(y_pred.shape) else y_true
+
+
+def floats(y_true: Value, y_pred: Value) -> Value:
+    """Targets as floats in the shape of the output."""
+    return cast(matched(y_true, y_pred), "float")
 
 
 def sample_axis(axis: int, shape: Shape) -> int:

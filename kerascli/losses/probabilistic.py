@@ -50,13 +50,13 @@ class _Crossentropy(Loss):
 class BinaryCrossentropy(_Crossentropy):
     """The mean of -(y·log p + (1 - y)·log(1 - p)) over the outputs, each a yes or no of its own."""
 
-    aliases = ("bce", "BCE")
+    aliases: ClassVar[tuple[str, ...]] = ("bce", "BCE")
     probabilities_by = "sigmoid"
 
     label_smoothing: float = Field(default=0.0, ge=0, le=1)
     """How far targets are drawn towards 0.5."""
 
-    examples = (
+    examples: ClassVar[tuple[Example, ...]] = (
         Example(inputs=((1,), ())),
         Example({"label_smoothing": 0.2}, inputs=((3,), (3,))),
         Example({"from_logits": True}, inputs=((4, 3), (4, 3))),
@@ -90,7 +90,7 @@ class CategoricalCrossentropy(_Crossentropy):
     label_smoothing: float = Field(default=0.0, ge=0, le=1)
     """How much of each target is spread evenly over the classes."""
 
-    examples = (
+    examples: ClassVar[tuple[Example, ...]] = (
         Example(inputs=((4,), (4,))),
         Example({"label_smoothing": 0.1}, inputs=((3, 4), (3, 4))),
         Example({"from_logits": True, "label_smoothing": 0.1}, inputs=((4,), (4,))),
@@ -153,23 +153,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         return elementwise.not_equal(reshape(y_true, shape), self.ignore_class)
 
     def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
-        if fault := _one_output(self, classes, pred_shape):
-            return fault
-        if y_shape == pred_shape:
-            return (
-                f"{self.label} wants class numbers, and gets vectors of shape {y_shape}",
-                "use categorical_crossentropy, or `target_encoding: integer`",
-            )
-        at = sample_axis(self.axis, pred_shape)
-        rows = (*pred_shape[:at], *pred_shape[at + 1 :])
-        if without_ones(y_shape) != without_ones(rows):
-            return (
-                f"{self.label} wants a class number for each of the outputs {rows}, and targets have shape {y_shape}",
-                "put Flatten or a pooling layer before the last one if there is one label for each sample",
-            )
-        if classes and classes > pred_shape[at]:
-            return _count(self, classes, pred_shape[at])
-        return None
+        return unnumbered(self, self.axis, y_shape, classes, pred_shape)
 
 
 class _CrossentropyByShape(Loss):
@@ -203,6 +187,27 @@ class _CrossentropyByShape(Loss):
 
 
 Loss.by_shape.update({"crossentropy": _CrossentropyByShape, "ce": _CrossentropyByShape})
+
+
+def unnumbered(loss: Loss, axis: int, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
+    """Why these targets are not numbers of classes along that axis of the output."""
+    if fault := _one_output(loss, classes, pred_shape):
+        return fault
+    if y_shape == pred_shape:
+        return (
+            f"{loss.label} wants class numbers, and gets vectors of shape {y_shape}",
+            "use categorical_crossentropy, or `target_encoding: integer`",
+        )
+    at = sample_axis(axis, pred_shape)
+    rows = (*pred_shape[:at], *pred_shape[at + 1 :])
+    if without_ones(y_shape) != without_ones(rows):
+        return (
+            f"{loss.label} wants a class number for each of the outputs {rows}, and targets have shape {y_shape}",
+            "put Flatten or a pooling layer before the last one if there is one label for each sample",
+        )
+    if classes and classes > pred_shape[at]:
+        return _count(loss, classes, pred_shape[at])
+    return None
 
 
 def _one_output(loss: Loss, classes: int | None, pred_shape: Shape) -> Fault | None:

@@ -12,8 +12,8 @@ from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
 from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
 from kerascli.ops.linear import SpreadOverBatch, batch_sum
+from kerascli.ops.reduction import mean, weighted_sum
 from kerascli.ops.reduction import sum as total
-from kerascli.ops.reduction import weighted_sum
 from kerascli.ops.shape import batch_major, reshape
 from kerascli.program.differentiate import gradients
 from kerascli.program.program import Program
@@ -145,6 +145,8 @@ def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weig
     trace = y_pred.trace
     y_true = trace.add(Input(f"y:{name}", Type(target.shape, target.dtype)), scope=Scope.BLOCK)
     values = target.loss.values(y_true, y_pred)
+    if values.scope != Scope.BLOCK:
+        return _whole_loss(name, target, values, mask, weighted)
     if (counted := target.loss.counted(y_true, values.shape)) is not None:
         mask = logical_and(mask, counted) if mask is not None and mask.shape == values.shape else counted
     inverse_batch = trace.add(Variable("inverse_batch"), scope=Scope.WEIGHT)
@@ -173,6 +175,24 @@ def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weig
         flat = trace.add(SpreadOverBatch(0), factor, y_true)
         weights = _spread(reshape(flat, (1,) * len(values.shape)) if values.shape else flat, values)
     return weighted_sum(values, weights)
+
+
+def _whole_loss(name: str, target: Target, values: Value, mask: Value | None, weighted: bool) -> Value:
+    """A loss that has no values of samples, times what the reduction makes of weights and masks: Keras multiplies."""
+    trace, reduction = values.trace, target.loss.reduction
+    value = (total if reduction == "sum" else mean)(values) if values.shape else values
+    given = trace.add(Input(f"w:{name}", Type(())), scope=Scope.BLOCK) if weighted else None
+    if mask is not None:
+        kept = cast(mask, "float")
+        given = kept if given is None else multiply(reshape(given, (1,) * len(mask.shape)), kept)
+    if given is None or reduction == "mean_with_sample_weight":
+        return value
+    weight = batch_sum(_summed(given))
+    if reduction == "sum":
+        return multiply(value, weight)
+    if mask is not None:
+        return multiply(value, divide(weight, maximum(batch_sum(_summed(cast(mask, "float"))), 1e-30)))
+    return multiply(value, multiply(weight, trace.add(Variable("inverse_batch"), scope=Scope.WEIGHT)))
 
 
 def _summed(x: Value) -> Value:
