@@ -222,7 +222,10 @@ def nearest(word: str, words: Sequence[str]) -> str:
     parts = _parts(word)
     fuller = [w for w in words if parts <= _parts(w)] if len(parts) > 1 else []  # sparse_crossentropy lacks a word
     near = difflib.get_close_matches(word, words, 1, 0.6)
-    return (same or sorted(fuller, key=lambda w: (w[:1].isupper() != word[:1].isupper(), len(w))) or near or [""])[0]
+    begun = [w for w in words if len(word) > 2 and w.lower().startswith(word.lower())]
+    return (
+        same or sorted(fuller, key=lambda w: (w[:1].isupper() != word[:1].isupper(), len(w))) or near or begun or [""]
+    )[0]
 
 
 def _parts(word: str) -> set[str]:

@@ -129,8 +129,8 @@ class Training(BaseModel):
     """Epochs from one validation to the next."""
     initial_weights: Annotated[str, AfterValidator(_weights_or_run)] | None = None
     """Weights to start from: a `.keras`, `.weights.h5` or legacy `.h5` file, or a run."""
-    engine: Literal["numpy", "keras"] = "numpy"
-    """What computes: kerascli's own NumPy engine, or Keras."""
+    engine: Literal["numpy"] = "numpy"
+    """What computes: kerascli's own NumPy engine, the only one so far."""
     convolution: Literal["auto", "direct"] = "auto"
     """`auto` may use faster algorithms of convolution, whose rounding differs in the last digits."""
 

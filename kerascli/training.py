@@ -302,6 +302,8 @@ def initial_weights(source: str, runs: Path, model: Model) -> dict[str, Array]:
     path = Path(source)
     if path.is_file():
         return keras_files.load_weights(path, model.graph)
+    if path.suffix in (".keras", ".h5"):
+        raise Failure(Problem("E401", f"there is no file `{path}` to take the initial weights from", path))
     return keras_files.load_weights(Run.open(find(source, runs)).weights, model.graph)
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from kerascli.callbacks.base import Callback, Direction, State, TrainingView
+from kerascli.component import nearest
 from kerascli.errors import Failure, Problem
 
 
@@ -19,7 +20,9 @@ class _Monitor(Callback):
 
     def problem(self, directions: Mapping[str, Direction | None], scheduled: bool) -> tuple[str, str] | None:
         if self._direction(directions) is None:
-            return f"cannot tell whether `{self.monitor}` should rise or fall", "set `mode: max` or `mode: min`"
+            near = nearest(self.monitor, [f"{split}{name}" for split in ("val_", "") for name in directions])
+            meant = f"did you mean `{near}`? Else " if near and near != self.monitor else ""
+            return f"cannot tell whether `{self.monitor}` should rise or fall", f"{meant}set `mode: max` or `mode: min`"
         return None
 
     def begin(self, view: TrainingView) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,13 +43,23 @@ def read_inputs(
     specs = _under_trained_names(specs, preprocessing)
     for path in paths:
         first = 0
-        for block in _blocks(path, preprocessing, specs, unseen, stdin or sys.stdin):
+        blocks = _blocks(path, preprocessing, specs, unseen, stdin or sys.stdin)
+        while block := _next(blocks, path):
             if not allow_nan:
                 require_finite(block, f"`{path}`", first)
             first += len(next(iter(block.values())))
             yield block
     for sentence in describe_unseen(unseen):
         say(sentence)
+
+
+def _next(blocks: Iterator[Arrays], path: str) -> Arrays | None:
+    """The next block, if there is one; a problem that has no place gets the file's."""
+    try:
+        return next(blocks, None)
+    except Failure as failure:
+        placed = [dataclasses.replace(p, where=p.where or Path(path)) for p in failure.problems]
+        raise Failure(placed, failure.exit_code) from failure
 
 
 def read_split(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kerascli.cli.main import main
@@ -33,11 +34,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("validate flowers.yaml --set training.epoch=3", "did you mean `epochs`?"),
         ("validate flowers.yaml --set layers.0.units=3", "number its items from 0: `layers[0]`"),
         ("evaluate latest", "there are none yet: `kerascli train SPEC` makes one"),
+        ("validate flowers.yaml --set callbacks=[{type:~EarlyStopping,monitor:~val_los}]", "did you mean `val_loss`?"),
+        ("train flowers.yaml --set training.engine=keras", "must be `numpy`"),
+        ("train flowers.yaml -q --set training.initial_weights=a.keras", "there is no file"),
+        ("explain early", "did you mean `EarlyStopping`?"),
         ("explain conv2", "did you mean `Conv2D`?"),
     ],
 )
 def test_a_mistake_is_told_with_its_mend(words: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(words.split()) in (1, 2)
+    assert main([word.replace("~", " ") for word in words.split()]) in (1, 2)
     assert told in capfd.readouterr().err.replace("\n", " ")
 
 
@@ -67,3 +72,10 @@ def test_the_story_of_a_run_counts_epochs_from_one_and_says_what_was_missed() ->
         "",
         "spec.yaml 1,200 bytes",
     ]
+
+
+def test_a_wrong_array_is_told_with_its_file(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "flowers.yaml", "-q"]) == 0
+    np.save(folder / "wide.npy", np.zeros((2, 7)))
+    assert main(["predict", "latest", "wide.npy"]) == 1
+    assert "wide.npy" in capfd.readouterr().err
