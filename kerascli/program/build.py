@@ -196,7 +196,7 @@ def _whole_loss(name: str, target: Target, values: Value, mask: Value | None, we
 
 
 def _summed(x: Value) -> Value:
-    return total(x, tuple(range(1, len(x.shape) + 1))) if x.shape else x
+    return total(x, tuple(range(len(x.shape)))) if x.shape else x
 
 
 def _spread(weights: Value, values: Value) -> Value:

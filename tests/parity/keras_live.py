@@ -83,12 +83,12 @@ class Twin:
         spec, train, held = self.model.spec, self.data.train, self.data.validation
         history = self.keras.fit(
             _only(train.inputs),
-            _only(train.targets),
+            _listed(train.targets),
             sample_weight=train.sample_weight,
             batch_size=spec.training.batch_size,
             epochs=spec.training.epochs,
             shuffle=False,
-            validation_data=None if held is None else (_only(held.inputs), _only(held.targets)),
+            validation_data=None if held is None else (_only(held.inputs), _listed(held.targets)),
             validation_batch_size=spec.training.batch_size,
             class_weight=spec.training.class_weight,
             verbose=0,
@@ -102,6 +102,11 @@ class Twin:
         self.keras.save_weights(path)
         theirs = keras_files.load_weights(path, self.model.graph)
         return {name: (array, theirs[name]) for name, array in self.runner.parameters.weights.items()}
+
+
+def _listed(targets: Mapping[str, Array]) -> Any:
+    """Keras finds the losses of a saved model's outputs by their order."""
+    return next(iter(targets.values())) if len(targets) == 1 else list(targets.values())
 
 
 def _only(arrays: Mapping[str, Array]) -> Any:
