@@ -112,6 +112,36 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         return y_true.reshape(whole).astype(np.int64, copy=False)
 
 
+class KLDivergence(_Mean):
+    """The mean of Σ y_true · log(y_true / y_pred), both distributions, kept between 1e-7 and 1."""
+
+    direction = "down"
+    examples = (Example(inputs=((4,), (4,))), Example(inputs=((3, 4), (3, 4))))
+
+    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
+        return unlike(self, target_shape, output_shape)
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        true, pred = (np.clip(y, y.dtype.type(EPSILON), y.dtype.type(1)) for y in (like(y_true, y_pred), y_pred))
+        values: Array = (true * np.log(true / pred)).sum(-1)
+        return values
+
+
+class Poisson(_Mean):
+    """The mean of y_pred - y_true · log(y_pred + 1e-7): outputs are the rates of counts."""
+
+    direction = "down"
+    examples = (Example(inputs=((1,), (1,))), Example(inputs=((3,), (3,))))
+
+    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
+        return unlike(self, target_shape, output_shape)
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(y_pred + y_pred.dtype.type(EPSILON))
+        return np.asarray(y_pred - like(y_true, y_pred) * logs)
+
+
 def _clip(p: Array) -> Array:
     return np.clip(p, p.dtype.type(EPSILON), p.dtype.type(1 - EPSILON))
 

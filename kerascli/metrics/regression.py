@@ -1,6 +1,6 @@
 """How far predicted numbers are from the true ones."""
 
-from math import sqrt
+from math import log, sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -9,6 +9,8 @@ from kerascli.component import Example
 from kerascli.metrics.base import Sums, _Mean, like
 from kerascli.metrics.confusion import unlike
 from kerascli.ops.ir import Array, Shape
+
+EPSILON = 1e-7
 
 
 class _Error(_Mean):
@@ -52,3 +54,36 @@ class RootMeanSquaredError(_Error):
 
     def result(self, sums: Sums) -> float | Array:
         return sqrt(float(super().result(sums)))
+
+
+class MeanAbsolutePercentageError(_Error):
+    """The mean of 100 · |y_true - y_pred| / max(|y_true|, 1e-7)."""
+
+    aliases = ("mape", "MAPE")
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        y = like(y_true, y_pred)
+        share: Array = 100 * np.abs((y - y_pred) / np.maximum(np.abs(y), y.dtype.type(EPSILON)))
+        return share
+
+
+class MeanSquaredLogarithmicError(_Error):
+    """The mean of (log(1 + y_true) - log(1 + y_pred))²; numbers below 1e-7 are taken as that."""
+
+    aliases = ("msle", "MSLE")
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        true, pred = (np.log(np.maximum(y, y.dtype.type(EPSILON)) + 1) for y in (like(y_true, y_pred), y_pred))
+        square: Array = np.square(true - pred)
+        return square
+
+
+class LogCoshError(_Error):
+    """The mean of log(cosh(y_pred - y_true))."""
+
+    keras_name = "logcosh"
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        error = y_pred - like(y_true, y_pred)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(error + np.logaddexp(0, -2 * error) - error.dtype.type(log(2)))

@@ -428,7 +428,9 @@ PARTS = {
 def test_keras_reads_every_part_with_the_same_arguments(kind: type[Any], example: Example) -> None:
     family = next(family for family in PARTS if issubclass(kind, family))
     config = keras_config.part(kind.model_validate(dict(example.config)))
-    theirs = keras.saving.serialize_keras_object(PARTS[family].deserialize(config))
+    forgotten = kind.__name__ == "CategoricalGeneralizedCrossEntropy"  # by Keras's `losses.deserialize`
+    read = keras.saving.deserialize_keras_object if forgotten else PARTS[family].deserialize
+    theirs = keras.saving.serialize_keras_object(read(config))
     assert {k: v for k, v in config.items() if k != "config"} == {k: v for k, v in theirs.items() if k != "config"}
     shared = set(config["config"]) & set(theirs["config"])
     if kind.__name__ == "AUC":  # Keras counts the thresholds it was given, and writes the weights as a tensor
