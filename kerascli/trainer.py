@@ -128,7 +128,7 @@ class Runner:
 
     def feed(self, split: Split, weights: Mapping[str, Array] | None = None) -> int:
         """Register a split's arrays with the engine."""
-        arrays = {f"x:{name}": array for name, array in split.inputs.items()}
+        arrays = {f"x:{name}": np.ascontiguousarray(array) for name, array in split.inputs.items()}
         arrays |= {f"y:{name}": _target(array, self.model, name) for name, array in split.targets.items()}
         arrays |= {f"w:{name}": array for name, array in (weights or {}).items()}
         return self.session.add_feed(arrays)

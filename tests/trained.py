@@ -49,7 +49,7 @@ def lesson(text: str, folder: Path, workers: int = 1, processes: bool | None = N
 
 
 IMAGES = "{type: synthetic, kind: images, samples: 330, shape: [8, 8, 3], classes: 3, validation_split: 0.2}"
-TOKENS = "{type: synthetic, kind: sequences, samples: 330, shape: [9], vocabulary: 30, validation_split: 0.2}"
+TOKENS = "{type: synthetic, kind: sequences, samples: 400, shape: [9], vocabulary: 30, validation_split: 0.2}"
 VECTORS = "{type: synthetic, kind: classification, samples: 1500, shape: [20], classes: 3, validation_split: 0.2}"
 
 CNN = f"""
@@ -86,7 +86,7 @@ layers:
 loss: binary_crossentropy
 metrics: [accuracy, AUC]
 optimizer: rmsprop
-training: {{epochs: 2, batch_size: 130}}
+training: {{epochs: 2, batch_size: 260}}
 """
 
 MLP = f"""

@@ -102,7 +102,8 @@ class Session:
         self._command[:] = job, rows, feed, iteration
         self._rate[0] = rate
         if self._team is None:
-            self._team = start_team(self._workers, self._work, self.memory, self._processes)
+            lanes = max(j.plan.lanes for j in self._jobs)  # a worker without a lane would only be waited for
+            self._team = start_team(min(self._workers, lanes), self._work, self.memory, self._processes)
         self._team.run()
         return self._jobs[job]
 

@@ -52,7 +52,9 @@ def test_any_number_and_kind_of_workers_gives_the_same_bits(
         pytest.skip("lanes are threads here")
     one, expected = alone[net]
     plan = one.runner.session.plan(0)
-    assert plan.lanes > 1 and len(one.data.train) % plan.batch, "the test needs lanes and a ragged last batch"
+    assert plan.lanes > (3 if net == "lstm" else 1) and len(one.data.train) % plan.batch, (
+        "the test needs lanes and a ragged last batch"
+    )
     other = lesson(NETS[net], tmp_path, workers, processes)
     weights = other.fit()
     assert other.logs == one.logs
@@ -196,12 +198,12 @@ def _tasks(pid: int) -> list[int]:
 
 @needs_forks
 def test_a_killed_worker_is_a_clear_error_and_leaves_none_behind(tmp_path: Path) -> None:
-    found = lesson(NETS["cnn"], tmp_path, workers=3, processes=True)
+    found = lesson(NETS["lstm"], tmp_path, workers=3, processes=True)
     with pytest.raises(Failure, match="signal 9") as caught, found.runner.session as session:
         trainer = found.trainer()
         session.run(trainer.job, trainer.fed, trainer.rows(0), 0, 0.01)
         workers = _tasks(os.getpid())
-        assert len(workers) >= 2
+        assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
         for k in range(50):
             session.run(trainer.job, trainer.fed, trainer.rows(k), k, 0.01)
