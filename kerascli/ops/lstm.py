@@ -18,24 +18,9 @@ import numpy as np
 
 from kerascli.ops.elementwise import multiply
 from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value, constant
-from kerascli.ops.linear import transpose_matrix
-from kerascli.ops.recurrent import (
-    CHUNK,
-    LARGEST_EXPONENT,
-    SequenceOp,
-    StateProduct,
-    keep_where,
-    project,
-    sequence,
-    skipped,
-    step_order,
-)
-
-
-def split(x: Array) -> tuple[Array, Array, Array, Array]:
-    """The four gates of (..., 4H) as views."""
-    i, f, g, o = np.split(x, 4, -1)
-    return i, f, g, o
+from kerascli.ops.linear import product, rows_of
+from kerascli.ops.recurrent import CHUNK, SequenceOp, gate_major, keep_where, sequence, skipped, step_order
+from kerascli.ops.shape import reshape, transpose
 
 
 def gate_scale(units: int) -> Array:
@@ -43,22 +28,31 @@ def gate_scale(units: int) -> Array:
     return np.repeat([-1.0, -1.0, -2.0, -1.0], units)
 
 
+def by_gate(rows: Array) -> Array:
+    """(T, n, 4H) → (T, 4, n, H), a view. Gates lie one after the other where they are worked on, which is faster."""
+    steps, n, width = rows.shape
+    return rows.reshape(steps, n, 4, width // 4).transpose(0, 2, 1, 3)
+
+
 class Lstm(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step.
 
-    Further outputs: activated gates (T, n, 4H), cells c and tanh(c) (T, n, H); and the states at every time where the
-    first output is the last.
+    Further outputs: activated gates (T, 4, n, H), cells c and tanh(c) (T, n, H); and the states at every time where the
+    first output is the last. The scaled recurrent weights `us` come gate by gate, (4, H, H).
     """
 
     gates = 4
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:
-        return self.of_steps(inputs, 4, 1, 1, *(() if self.sequences else (1,)))
+        steps, units = self.extent(inputs)
+        gates = Type((steps, 4, units), batch_axis=2)
+        return (gates, *self.of_steps(inputs, 1, 1, *(() if self.sequences else (1,))))
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         steps, units = self.extent(inputs)
         return (
-            ((rows, 4 * units), "float"),
+            ((steps, rows, 4 * units), "float"),
+            ((4, rows, units), "float"),
             ((rows, units), "float"),
             *((((4, rows, units), "float"),) if "drop" in self.roles else ()),
             *((((steps, rows), "bool"),) if "mask" in self.roles else ()),
@@ -69,22 +63,22 @@ class Lstm(SequenceOp):
         gates, cells, squashed = site.aux[:3]
         states = out if self.sequences else site.aux[3]
         steps, rows, units = cells.shape
-        recurrent, term, *rest = site.scratch
+        projected, recurrent, term, *rest = site.scratch
         skip, calls = skipped(a.get("mask"), rest)
-        states_by_u = StateProduct(4, a.get("drop"), rest[0] if "drop" in a else None)
-        calls += project(a, gates)
+        calls += self._project(a, projected, gates)
         one, two = site.dtype.type(1), site.dtype.type(2)
-        limit, zeros = site.constant(LARGEST_EXPONENT, recurrent.shape), site.constant(0, (rows, units))
+        zeros = site.constant(0, (rows, units))
         h_before, c_before = a.get("h0"), a.get("c0", zeros)
         for t in step_order(steps, self.backwards):
             z, c, h = gates[t], cells[t], states[t]
-            i, f, g, o = split(z)
+            i, f, g, o = z
             if h_before is not None:
-                calls += states_by_u.forward(h_before, a["us"], recurrent)
-                calls.append(partial(np.add, z, recurrent, z))
+                if "drop" in a:
+                    calls.append(partial(np.multiply, h_before, gate_major(a["drop"], 4), rest[0]))
+                state = rest[0] if "drop" in a else h_before
+                calls += [partial(np.matmul, state, a["us"], recurrent), partial(np.add, z, recurrent, z)]
             calls += [
-                partial(np.minimum, z, limit, out=z),
-                partial(np.exp, z, z),
+                partial(np.exp, z, z),  # may overflow to infinity, whose reciprocal is the 0 that is meant
                 partial(np.add, z, one, z),
                 partial(np.reciprocal, z, z),
                 partial(np.multiply, g, two, g),
@@ -101,11 +95,20 @@ class Lstm(SequenceOp):
             h_before, c_before = h, c
         return calls if self.sequences or h_before is None else [*calls, partial(np.copyto, out, h_before)]
 
+    def _project(self, a: Mapping[str, Array], projected: Array, gates: Array) -> list[Call]:
+        """The inputs' share of all gates of all steps in one product, then gate by gate."""
+        if "zs" in a:
+            return [partial(np.copyto, gates, by_gate(a["zs"]))]
+        calls = [product(rows_of(a["x"]), a["ws"], rows_of(projected))]
+        if "bs" in a:
+            return [*calls, partial(np.add, by_gate(projected), a["bs"].reshape(4, 1, -1), gates)]
+        return [*calls, partial(np.copyto, gates, by_gate(projected))]
+
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         v = self.by_role(y.inputs)
         gates, cells, squashed = y.further[:3]
         states = y if self.sequences else y.further[3]
-        known = {"dy": dy, "gates": gates, "cells": cells, "squashed": squashed, "ut": transpose_matrix(v["u"])}
+        known = {"dy": dy, "gates": gates, "cells": cells, "squashed": squashed, "ut": gates_first(v["u"], (1, 2, 0))}
         known |= {r: v[r] for r in ("mask", "c0", "drop") if r in v}
         d = y.trace.add(LstmGradient(tuple(known), self.backwards, self.sequences), *known.values())
         found = self.input_gradients(y, d)
@@ -129,7 +132,8 @@ class LstmGradient(Op):
     cheap = False
 
     def infer(self, *inputs: Value) -> Type:
-        return inputs[self.roles.index("gates")].type
+        steps, units = inputs[self.roles.index("cells")].shape
+        return Type((steps, 4 * units), batch_axis=1)
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:
         units = inputs[self.roles.index("cells")].shape[-1]
@@ -138,61 +142,60 @@ class LstmGradient(Op):
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         steps, units = inputs[self.roles.index("cells")].shape
         return (
+            ((steps, 4, rows, units), "float"),
             ((steps, rows, units), "float"),
+            ((4, rows, units), "float"),
             *((((rows, units), "float"),) * 4),
-            *((((4, rows, units), "float"),) if "drop" in self.roles else ()),
             *((((steps, rows), "bool"),) if "mask" in self.roles else ()),
         )
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         a = dict(zip(self.roles, inputs, strict=True))
-        forget = split(a["gates"])[1]
         steps, rows, units = a["cells"].shape
-        slope, dh, dh_before, dc, term, *rest = site.scratch
+        d, slope, work, dh, dh_before, dc, term, *rest = site.scratch
         skip, calls = skipped(a.get("mask"), rest)
-        states_by_u = StateProduct(4, a.get("drop"), rest[0] if "drop" in a else None)
-        by_gate = out.reshape(steps, rows, 4, units)
         order = step_order(steps, not self.backwards)
         chunk = max(1, CHUNK // (4 * rows * units))
         calls += [partial(np.copyto, dh, 0 if self.sequences else a["dy"]), partial(np.copyto, dc, 0)]
         for k, t in enumerate(order):
             if k % chunk == 0:
-                calls += self._factors(site, a, order[k : k + chunk], slope, skip, out)
+                calls += self._factors(site, a, order[k : k + chunk], slope, skip, d)
             if self.sequences:
                 calls.append(partial(np.add, dh, a["dy"][t], dh))
-            first, last = by_gate[t, :, :3], by_gate[t, :, 3]
             calls += [
                 partial(np.multiply, dh, slope[t], term),
                 partial(np.add, dc, term, dc),
-                partial(np.multiply, first, dc[:, None], first),
-                partial(np.multiply, last, dh, last),
+                partial(np.multiply, d[t, :3], dc, d[t, :3]),
+                partial(np.multiply, d[t, 3], dh, d[t, 3]),
             ]
             if k == steps - 1 and "c0" not in a:
                 break
             where = {} if skip is None else {"where": a["mask"][t][:, None]}
-            calls.append(partial(np.multiply, dc, forget[t], dc, **where))
-            calls += states_by_u.backward(out[t], a["ut"], dh_before)
+            calls.append(partial(np.multiply, dc, a["gates"][t, 1], dc, **where))
+            calls.append(partial(np.matmul, d[t], a["ut"], work))
+            if "drop" in a:
+                calls.append(partial(np.multiply, work, gate_major(a["drop"], 4), work))
+            calls.append(partial(np.add.reduce, work, 0, None, dh_before))
             if skip is not None:
                 calls += keep_where(skip[t], dh_before, dh)
             dh, dh_before = dh_before, dh
         if "c0" in a:
             calls += [partial(np.copyto, site.aux[0], dh), partial(np.copyto, site.aux[1], dc)]
-        return calls
+        return [*calls, partial(np.copyto, by_gate(out), d)]
 
     def _factors(
-        self, site: Site, a: Mapping[str, Array], times: range, slope: Array, skip: Array | None, out: Array
+        self, site: Site, a: Mapping[str, Array], times: range, slope: Array, skip: Array | None, d: Array
     ) -> list[Call]:
         """For some steps: what dc and dh are multiplied by to give the gradients, written where those will stand."""
         low, high = min(times), max(times) + 1
         s = slice(low, high)
-        gates, tc, r = a["gates"][s], a["squashed"][s], slope[s]
-        (i, f, g, o), q = split(gates), out[s]
-        qi, qf, qg, qo = split(q)
+        gates, tc, r, q = a["gates"][s], a["squashed"][s], slope[s], d[s]
+        i, f, g, o = (gates[:, k] for k in range(4))
+        qi, qf, qg, qo = (q[:, k] for k in range(4))
         one = site.dtype.type(1)
         calls: list[Call] = [
             partial(np.multiply, gates, gates, q),
-            partial(np.subtract, i, qi, qi),
-            partial(np.subtract, f, qf, qf),
+            partial(np.subtract, gates[:, :2], q[:, :2], q[:, :2]),
             partial(np.subtract, one, qg, qg),
             partial(np.subtract, o, qo, qo),
             partial(np.multiply, qi, g, qi),
@@ -206,22 +209,28 @@ class LstmGradient(Op):
         begin = len(cells) - 1 if self.backwards else 0
         if low <= begin < high:
             start = a.get("c0", site.constant(0, cells.shape[1:]))
-            calls.append(partial(np.multiply, split(out[begin])[1], start, split(out[begin])[1]))
+            calls.append(partial(np.multiply, d[begin, 1], start, d[begin, 1]))
             low, high = (low, high - 1) if self.backwards else (low + 1, high)
         if low < high:
-            qf = split(out[low:high])[1]
-            calls.append(partial(np.multiply, qf, cells[low + away : high + away], qf))
+            calls.append(partial(np.multiply, d[low:high, 1], cells[low + away : high + away], d[low:high, 1]))
         if skip is not None:
-            calls += [partial(np.copyto, q, 0, where=skip[s]), partial(np.copyto, r, 0, where=skip[s])]
+            calls += [partial(np.copyto, q, 0, where=skip[s][:, None]), partial(np.copyto, r, 0, where=skip[s])]
         return calls
 
     def flops(self, y: Value, rows: int) -> int:
         return rows * y.size * (2 * (y.shape[-1] // 4) + 6)
 
 
+def gates_first(u: Value, axes: tuple[int, int, int]) -> Value:
+    """Recurrent weights (H, 4H) gate by gate, contiguous: once a step."""
+    units = u.shape[0]
+    return transpose(reshape(u, (units, 4, units)), axes)
+
+
 def lstm(values: Mapping[str, Value], backwards: bool = False, sequences: bool = False) -> Value:
     """The states of an LSTM. `values` by role: x, w, u, b (or z, u), and optionally mask, h0 with c0, and drop."""
     scale = constant(values["u"].trace, gate_scale(values["u"].shape[0]))
     prepared = {f"{r}s": multiply(values[r], scale) for r in ("w", "u", "b", "z") if r in values}
+    prepared["us"] = gates_first(prepared["us"], (1, 0, 2))
     values = {**values, **prepared}
     return sequence(Lstm(tuple(values), backwards, sequences), values)

@@ -23,9 +23,10 @@ def evaluate(
     kind = np.dtype(dtype)
     arrays: dict[Value, Array] = {}
     row = np.array([0, step], np.int64)
-    for value in _ancestors(wanted):
-        if value not in arrays:
-            _compute(value, arrays, feeds, Site(rows, kind, row=row, seed=seed))
+    with np.errstate(all="ignore"):  # as in the engine
+        for value in _ancestors(wanted):
+            if value not in arrays:
+                _compute(value, arrays, feeds, Site(rows, kind, row=row, seed=seed))
     return [arrays[v] for v in wanted]
 
 
