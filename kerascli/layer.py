@@ -23,7 +23,7 @@ class WeightSpec:
     constraint: Constraint | None = None
     dtype: str = "float"
     group: str = ""
-    """Where Keras's weight file keeps it below the layer: `` for `vars/0`, `cell` for `cell/vars/0`, `seed_generator` …"""
+    """Where Keras's weight file keeps it below the layer: `` for `vars/0`, `cell` for `cell/vars/0`"""
 
 
 @dataclass

@@ -65,9 +65,7 @@ def no_value(name: str) -> Failure:
     )
 
 
-_STRICT = ConfigDict(
-    frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
-)
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class FeatureOptions(BaseModel):

@@ -36,7 +36,8 @@ def check(
     for name, array in weights.items():
         values[name] = trace.add(Weight(name, array.shape), scope=Scope.WEIGHT)
     y = build(**values)
-    feeds: dict[str, Array] = {"inverse_batch": np.array(1 / rows), **blocks, **weights, "r": rng.standard_normal(y.whole(rows))}
+    feeds: dict[str, Array] = {"inverse_batch": np.array(1 / rows), **blocks, **weights}
+    feeds["r"] = rng.standard_normal(y.whole(rows))
     if y.scope == Scope.BLOCK:
         r = trace.add(Input("r", Type(y.shape, batch_axis=y.batch_axis)), scope=Scope.BLOCK)
         loss = weighted_sum(y, r)

@@ -95,7 +95,7 @@ class ScaleShift(Op):
         return [partial(np.multiply, rows, a, y), partial(np.add, y, c, y)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
-        x, coefficients, moments, gamma, beta, n = y.inputs
+        x, coefficients, moments, gamma, _, n = y.inputs
         trace, width = y.trace, coefficients.shape[1]
         sums = trace.add(ChannelSums(width), dy, x)
         back = trace.add(NormaliseGradient(width, self.positions, self.epsilon), sums, moments, gamma, n)

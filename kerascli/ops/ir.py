@@ -12,6 +12,7 @@ An op that `contracts` reads blocks and sums over the samples, so its result has
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -96,7 +97,7 @@ class Op:
     """Names of what it is made of, in order; annotations as ClassVar are no fields."""
 
     def __init_subclass__(cls) -> None:
-        own = [n for n, kind in cls.__dict__.get("__annotations__", {}).items() if "ClassVar" not in str(kind)]
+        own = [n for n, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)]
         cls.fields = (*(n for n in cls.fields if n not in own), *own)
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -122,7 +123,7 @@ class Op:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
     def infer(self, *inputs: Any, **_: Any) -> Type:
-        """The result's type, given the input values (subclasses name them); raises ShapeError where the inputs do not fit."""
+        """The result's type, given the input values, which subclasses name; ShapeError where they do not fit."""
         raise NotImplementedError
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -66,7 +67,7 @@ class MatMul(Op):
         if out.ndim != 2 or out.size * len(w) < SHARED_FLOPS:
             return [self.bind(site, out, x, w)]
         cuts = [len(out) * k // count for k in range(count + 1)]
-        return [[product(x[a:b], w, out[a:b])] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        return [[product(x[a:b], w, out[a:b])] for a, b in pairwise(cuts) if a < b]
 
     def at_once(self, y: Value) -> bool:
         """A matrix that fills the cache would be read anew for the few rows of every block."""
@@ -116,7 +117,7 @@ class BatchProduct(Op):
         if out.size * len(x) < SHARED_FLOPS:
             return [self.bind(site, out, x, dy)]
         cuts = [len(out) * k // count for k in range(count + 1)]
-        strips = [(x[:, a:b].T, dy, out[a:b]) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        strips = [(x[:, a:b].T, dy, out[a:b]) for a, b in pairwise(cuts) if a < b]
         return [[partial(np.matmul, *strip)] for strip in strips]  # np.dot would copy a strip that is not contiguous
 
     def flops(self, y: Value, rows: int) -> int:

@@ -190,8 +190,8 @@ class LstmGradient(Op):
         low, high = min(times), max(times) + 1
         s = slice(low, high)
         gates, tc, r, q = a["gates"][s], a["squashed"][s], slope[s], d[s]
-        i, f, g, o = (gates[:, k] for k in range(4))
-        qi, qf, qg, qo = (q[:, k] for k in range(4))
+        i, _, g, o = (gates[:, k] for k in range(4))
+        qi, _, qg, qo = (q[:, k] for k in range(4))
         one = site.dtype.type(1)
         calls: list[Call] = [
             partial(np.multiply, gates, gates, q),

@@ -27,8 +27,10 @@ optimizer: rmsprop
 """,
     "batch_normalization": f"""
 dataset: {IMAGES}
-layers: [{{type: Rescaling, scale: 0.004}}, {{type: Conv2D, filters: 32, kernel_size: 3, padding: same, use_bias: false}},
-  BatchNormalization, ReLU, {{type: Conv2D, filters: 32, kernel_size: 3, use_bias: false}}, {{type: BatchNormalization, momentum: 0.8}},
+layers: [{{type: Rescaling, scale: 0.004}},
+  {{type: Conv2D, filters: 32, kernel_size: 3, padding: same, use_bias: false}},
+  BatchNormalization, ReLU, {{type: Conv2D, filters: 32, kernel_size: 3, use_bias: false}},
+  {{type: BatchNormalization, momentum: 0.8}},
   ReLU, MaxPooling2D, GlobalAveragePooling2D, {SOFTMAX}]
 {SPARSE}
 optimizer: {{type: Adam, learning_rate: 0.01}}
@@ -61,7 +63,8 @@ optimizer: {{type: RMSprop, momentum: 0.5, centered: true}}
     "penalties_and_weights": f"""
 dataset: {VECTORS}
 layers: [{{type: Dense, units: 9, activation: gelu, kernel_regularizer: l2, bias_regularizer: l1,
-  kernel_constraint: {{type: MaxNorm, max_value: 1.0}}}}, {{type: Dense, units: 5, activity_regularizer: l2}}, LeakyReLU,
+  kernel_constraint: {{type: MaxNorm, max_value: 1.0}}}}, {{type: Dense, units: 5, activity_regularizer: l2}},
+  LeakyReLU,
   {{type: Dense, units: 3}}]
 loss: {{type: SparseCategoricalCrossentropy, from_logits: true}}
 metrics: [accuracy]
