@@ -73,7 +73,7 @@ class Site:
 class Op:
     """One array operation: shape rule, NumPy kernel, derivative rule and cost.
 
-    A subclass annotates its fields, and is then like a frozen dataclass; real ones would cost the start of every command
+    A subclass annotates its fields, and is then like a frozen dataclass; real ones would cost every command's start
     a millisecond a class. Equal ops on equal inputs are recorded once, so an op with an effect or a random stream
     carries a distinguishing field.
     """
