@@ -34,6 +34,16 @@ def by_gate(rows: Array) -> Array:
     return rows.reshape(steps, n, 4, width // 4).transpose(0, 2, 1, 3)
 
 
+def chunk_of(steps: int, rows: int, units: int) -> int:
+    """Steps whose gates stay in the cache from one pass to the next."""
+    return max(1, min(steps, CHUNK // (4 * rows * units)))
+
+
+def chunk_room(rows: int, units: int) -> Shape:
+    """Room for the gates of so many steps; never more for fewer rows."""
+    return (max(CHUNK, 4 * rows * units),)
+
+
 class Lstm(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step.
 
@@ -51,7 +61,7 @@ class Lstm(SequenceOp):
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         steps, units = self.extent(inputs)
         return (
-            ((steps, rows, 4 * units), "float"),
+            (chunk_room(rows, units), "float"),
             ((4, rows, units), "float"),
             ((rows, units), "float"),
             *((((4, rows, units), "float"),) if "drop" in self.roles else ()),
@@ -65,11 +75,13 @@ class Lstm(SequenceOp):
         steps, rows, units = cells.shape
         projected, recurrent, term, *rest = site.scratch
         skip, calls = skipped(a.get("mask"), rest)
-        calls += self._project(a, projected, gates)
         one, two = site.dtype.type(1), site.dtype.type(2)
         zeros = site.constant(0, (rows, units))
         h_before, c_before = a.get("h0"), a.get("c0", zeros)
-        for t in step_order(steps, self.backwards):
+        order, chunk = step_order(steps, self.backwards), chunk_of(steps, rows, units)
+        for k, t in enumerate(order):
+            if k % chunk == 0:
+                calls += self._project(a, order[k : k + chunk], projected, gates)
             z, c, h = gates[t], cells[t], states[t]
             i, f, g, o = z
             if h_before is not None:
@@ -95,14 +107,18 @@ class Lstm(SequenceOp):
             h_before, c_before = h, c
         return calls if self.sequences or h_before is None else [*calls, partial(np.copyto, out, h_before)]
 
-    def _project(self, a: Mapping[str, Array], projected: Array, gates: Array) -> list[Call]:
-        """The inputs' share of all gates of all steps in one product, then gate by gate."""
+    def _project(self, a: Mapping[str, Array], times: range, room: Array, gates: Array) -> list[Call]:
+        """The inputs' share of all gates of some steps in one product, then gate by gate."""
+        s = slice(min(times), max(times) + 1)
+        here = gates[s]
         if "zs" in a:
-            return [partial(np.copyto, gates, by_gate(a["zs"]))]
-        calls = [product(rows_of(a["x"]), a["ws"], rows_of(projected))]
+            return [partial(np.copyto, here, by_gate(a["zs"][s]))]
+        steps, _, rows, units = here.shape
+        projected = room[: here.size].reshape(steps, rows, 4 * units)
+        calls = [product(rows_of(a["x"][s]), a["ws"], rows_of(projected))]
         if "bs" in a:
-            return [*calls, partial(np.add, by_gate(projected), a["bs"].reshape(4, 1, -1), gates)]
-        return [*calls, partial(np.copyto, gates, by_gate(projected))]
+            return [*calls, partial(np.add, by_gate(projected), a["bs"].reshape(4, 1, -1), here)]
+        return [*calls, partial(np.copyto, here, by_gate(projected))]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         v = self.by_role(y.inputs)
@@ -142,8 +158,8 @@ class LstmGradient(Op):
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         steps, units = inputs[self.roles.index("cells")].shape
         return (
-            ((steps, 4, rows, units), "float"),
-            ((steps, rows, units), "float"),
+            (chunk_room(rows, units), "float"),
+            (chunk_room(rows, units), "float"),
             ((4, rows, units), "float"),
             *((((rows, units), "float"),) * 4),
             *((((steps, rows), "bool"),) if "mask" in self.roles else ()),
@@ -152,36 +168,41 @@ class LstmGradient(Op):
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         a = dict(zip(self.roles, inputs, strict=True))
         steps, rows, units = a["cells"].shape
-        d, slope, work, dh, dh_before, dc, term, *rest = site.scratch
+        room, slope_room, work, dh, dh_before, dc, term, *rest = site.scratch
         skip, calls = skipped(a.get("mask"), rest)
-        order = step_order(steps, not self.backwards)
-        chunk = max(1, CHUNK // (4 * rows * units))
+        order, chunk = step_order(steps, not self.backwards), chunk_of(steps, rows, units)
+        d = room[: chunk * 4 * rows * units].reshape(chunk, 4, rows, units)
+        slope = slope_room[: chunk * rows * units].reshape(chunk, rows, units)
         calls += [partial(np.copyto, dh, 0 if self.sequences else a["dy"]), partial(np.copyto, dc, 0)]
         for k, t in enumerate(order):
+            times = order[k - k % chunk : k - k % chunk + chunk]
             if k % chunk == 0:
-                calls += self._factors(site, a, order[k : k + chunk], slope, skip, d)
+                calls += self._factors(site, a, times, slope, skip, d)
             if self.sequences:
                 calls.append(partial(np.add, dh, a["dy"][t], dh))
+            gate = d[t - min(times)]
             calls += [
-                partial(np.multiply, dh, slope[t], term),
+                partial(np.multiply, dh, slope[t - min(times)], term),
                 partial(np.add, dc, term, dc),
-                partial(np.multiply, d[t, :3], dc, d[t, :3]),
-                partial(np.multiply, d[t, 3], dh, d[t, 3]),
+                *(partial(np.multiply, gate[g], dc, gate[g]) for g in range(3)),
+                partial(np.multiply, gate[3], dh, gate[3]),
             ]
-            if k == steps - 1 and "c0" not in a:
-                break
-            where = {} if skip is None else {"where": a["mask"][t][:, None]}
-            calls.append(partial(np.multiply, dc, a["gates"][t, 1], dc, **where))
-            calls.append(partial(np.matmul, d[t], a["ut"], work))
-            if "drop" in a:
-                calls.append(partial(np.multiply, work, gate_major(a["drop"], 4), work))
-            calls.append(partial(np.add.reduce, work, 0, None, dh_before))
-            if skip is not None:
-                calls += keep_where(skip[t], dh_before, dh)
-            dh, dh_before = dh_before, dh
+            if k < steps - 1 or "c0" in a:
+                where = {} if skip is None else {"where": a["mask"][t][:, None]}
+                calls.append(partial(np.multiply, dc, a["gates"][t, 1], dc, **where))
+                calls.append(partial(np.matmul, gate, a["ut"], work))
+                if "drop" in a:
+                    calls.append(partial(np.multiply, work, gate_major(a["drop"], 4), work))
+                calls.append(partial(np.add.reduce, work, 0, None, dh_before))
+                if skip is not None:
+                    calls += keep_where(skip[t], dh_before, dh)
+                dh, dh_before = dh_before, dh
+            if t == times[-1]:
+                done = out[min(times) : max(times) + 1]
+                calls.append(partial(np.copyto, by_gate(done), d[: len(done)]))
         if "c0" in a:
             calls += [partial(np.copyto, site.aux[0], dh), partial(np.copyto, site.aux[1], dc)]
-        return [*calls, partial(np.copyto, by_gate(out), d)]
+        return calls
 
     def _factors(
         self, site: Site, a: Mapping[str, Array], times: range, slope: Array, skip: Array | None, d: Array
@@ -189,9 +210,9 @@ class LstmGradient(Op):
         """For some steps: what dc and dh are multiplied by to give the gradients, written where those will stand."""
         low, high = min(times), max(times) + 1
         s = slice(low, high)
-        gates, tc, r, q = a["gates"][s], a["squashed"][s], slope[s], d[s]
+        gates, tc, r, q = a["gates"][s], a["squashed"][s], slope[: high - low], d[: high - low]
         i, _, g, o = (gates[:, k] for k in range(4))
-        qi, _, qg, qo = (q[:, k] for k in range(4))
+        qi, qf, qg, qo = (q[:, k] for k in range(4))
         one = site.dtype.type(1)
         calls: list[Call] = [
             partial(np.multiply, gates, gates, q),
@@ -205,14 +226,15 @@ class LstmGradient(Op):
             partial(np.subtract, one, r, r),
             partial(np.multiply, r, o, r),
         ]
-        cells, away = a["cells"], 1 if self.backwards else -1
+        cells, away, first = a["cells"], 1 if self.backwards else -1, low
         begin = len(cells) - 1 if self.backwards else 0
         if low <= begin < high:
             start = a.get("c0", site.constant(0, cells.shape[1:]))
-            calls.append(partial(np.multiply, d[begin, 1], start, d[begin, 1]))
+            calls.append(partial(np.multiply, qf[begin - first], start, qf[begin - first]))
             low, high = (low, high - 1) if self.backwards else (low + 1, high)
         if low < high:
-            calls.append(partial(np.multiply, d[low:high, 1], cells[low + away : high + away], d[low:high, 1]))
+            here = qf[low - first : high - first]
+            calls.append(partial(np.multiply, here, cells[low + away : high + away], here))
         if skip is not None:
             calls += [partial(np.copyto, q, 0, where=skip[s][:, None]), partial(np.copyto, r, 0, where=skip[s])]
         return calls
