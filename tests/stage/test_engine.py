@@ -14,15 +14,12 @@ import numpy as np
 import pytest
 
 from kerascli.engine.memory import SharedMemory
-from kerascli.engine.parameters import Parameter, Parameters
-from kerascli.engine.session import Session
 from kerascli.engine.team import forks, start_team
 from kerascli.errors import Failure
 from kerascli.ops.ir import Array, Scope
-from kerascli.optimizers.sgd import SGD
 from kerascli.program.build import training_program
-from kerascli.program.interpret import evaluate
 from kerascli.program.plan import make_plan
+from tests.steps import by_engine, by_interpreter, require_equal
 from tests.trained import CNN, NETS, Lesson, lesson
 
 needs_forks = pytest.mark.skipif(not forks(), reason="lanes are threads here")
@@ -75,38 +72,10 @@ def test_another_seed_gives_other_weights(alone: dict[str, Any], tmp_path: Path)
 @pytest.mark.parametrize("net", NETS)
 def test_a_step_computes_what_the_interpreter_computes(net: str, lanes: int, dtype: str, tmp_path: Path) -> None:
     """Loss, outputs, updates and every gradient of a training step; 23 rows make a ragged last block."""
-    found = lesson(NETS[net], tmp_path)
-    model, split, rows = found.model, found.data.train, np.arange(60, 83)[::-1]
-    program = training_program(model.graph, model.targets, weighted=False)
-    memory = SharedMemory()
-    parameters = Parameters(
-        [Parameter(p, s.shape, s.trainable, s.dtype) for p, s in found.runner.specs.items()], {}, memory, dtype
-    )
-    start = found.runner.parameters.copy()
-    parameters.load(start)
-    data = {f"x:{name}": array for name, array in split.inputs.items()}
-    data |= {
-        f"y:{name}": array.reshape(len(array), *model.targets[name].shape) for name, array in split.targets.items()
-    }
-    data = {name: array.astype(dtype) if array.dtype.kind == "f" else array for name, array in data.items()}
-    with Session(parameters, memory, seed=9, workers=1, optimizer=SGD(learning_rate=0.0)) as session:
-        job = session.add_program(program, batch=25, dtype=dtype, lanes=lanes)
-        done = session.run(job, session.add_feed(data), rows, iteration=4)
-        gradients = parameters.views(parameters.gradient)
-        mine = {**{f"d {path}": gradients[path] for path in program.gradients}, "loss": np.array(session.loss(done))}
-        mine |= session.outputs(done, len(rows))
-        mine |= {f"new {path}": parameters.weights[path] for path in program.updates}
-        mine = {name: array.copy() for name, array in mine.items()}
-    assert program.loss is not None
-    wanted = {**{f"d {path}": value for path, value in program.gradients.items()}, "loss": program.loss}
-    wanted |= program.outputs | {f"new {path}": value for path, value in program.updates.items()}
-    feeds = {**{name: array[rows] for name, array in data.items()}, **start, "inverse_batch": np.array(1 / len(rows))}
-    theirs = evaluate(wanted.values(), feeds, len(rows), dtype, seed=9, step=4)
-    tolerance = 1e-12 if dtype == "float64" else 2e-4
-    for name, expected in zip(wanted, theirs, strict=True):
-        np.testing.assert_allclose(
-            mine[name], expected, rtol=tolerance, atol=tolerance * max(np.abs(expected).max(), 1e-3), err_msg=name
-        )
+    found, rows = lesson(NETS[net], tmp_path), np.arange(60, 83)[::-1]
+    program = training_program(found.model.graph, found.model.targets, weighted=False)
+    mine = by_engine(found, program, rows, 25, dtype, lanes)
+    require_equal(mine, by_interpreter(found, program, rows, dtype), 1e-12 if dtype == "float64" else 2e-4)
 
 
 def test_accumulated_gradients_take_one_step_for_several_batches(tmp_path: Path) -> None:
