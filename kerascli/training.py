@@ -280,7 +280,7 @@ class Training:
 
 @contextmanager
 def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """The first Ctrl-C lets the step finish and ends the training; the second stops at once."""
+    """The first Ctrl-C (or SIGTERM) lets the step finish and ends the training; the second stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -290,11 +290,12 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
             raise KeyboardInterrupt
         trainer.interrupt = True
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def initial_weights(source: str, runs: Path, model: Model) -> dict[str, Array]:

@@ -164,8 +164,8 @@ class Processes:
         """Serve until told to close. Never returns."""
         code = 1
         try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for number in (signal.SIGINT, signal.SIGTERM):  # the parent finishes the step, and ends this process
+                signal.signal(number, signal.SIG_IGN)
             _die_with_parent(parent)
             self._pids = {}
             while True:

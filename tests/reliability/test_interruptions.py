@@ -64,9 +64,11 @@ def facts(folder: Path) -> dict[str, Any]:
 # ---- signals
 
 
-def test_ctrl_c_saves_the_weights_says_interrupted_and_exits_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_ctrl_c_saves_the_weights_says_interrupted_and_exits_with_130(asked: signal.Signals, tmp_path: Path) -> None:
     process = begin(tmp_path)
-    process.send_signal(signal.SIGINT)
+    for pid in (*(children(process.pid) if forks() else ()), process.pid):
+        os.kill(pid, asked)  # a terminal and a scheduler tell all of them
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "Traceback" not in err and "interrupted" in err
     (path,) = (tmp_path / "runs").iterdir()
