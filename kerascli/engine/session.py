@@ -185,7 +185,6 @@ def needs_prepare(optimizer: Optimizer) -> bool:
     """Whether the gradients must be looked at as a whole before the rule."""
     return any(
         (
-            optimizer.loss_scale_factor,
             optimizer.gradient_accumulation_steps,
             optimizer.clipnorm,
             optimizer.clipvalue,

@@ -219,6 +219,10 @@ class Source(Component):
             for split, cut in cuts.items()
         }
 
+    def sizes(self, cuts: Mapping[str, Cut]) -> dict[str, int]:
+        """Samples of each split, within `limit`."""
+        return {split: cut.stop - cut.start for split, cut in self.limited(cuts).items()}
+
 
 class _ArraySource(Source):
     """A source whose data are arrays already."""
@@ -236,11 +240,10 @@ class _ArraySource(Source):
 
     def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
         found, targets, rows = self.outline(base)
-        sizes = {split: cut.stop - cut.start for split, cut in self.limited(self.cuts(rows)).items()}
         return Signature(
             {name: found[own] for name, own in named(found, inputs, "input").items()},
             {name: targets[own] for name, own in named(targets, outputs, "target").items()},
-            sizes,
+            self.sizes(self.cuts(rows)),
         )
 
     def load(

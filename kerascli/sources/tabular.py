@@ -82,11 +82,10 @@ class _Tabular(Source):
 
     def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
         plan = self._plan(base, inputs, outputs)
-        sizes = {split: cut.stop - cut.start for split, cut in self.limited(plan.cuts).items()}
         return Signature(
             {name: InputInfo((sum(map(plan.width, features)),), "float32") for name, features in plan.inputs.items()},
             plan.infos,
-            sizes,
+            self.sizes(plan.cuts),
         )
 
     def load(
