@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
 
 from kerascli.component import Component, nearest, snake_case
 from kerascli.errors import Problem, SpecFailure
 from kerascli.layer import Layer
-from kerascli.layers.structure import Input, Repeat, Residual, Reuse
+from kerascli.layers.structure import Input, Repeat, Residual, Reuse, _Part
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
 
 MAX_LAYERS = 10_000
+PART = re.compile(r"(.+):(\d+)")
+"""`name:1` is the second output of the layer `name`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Draft:
     inputs: tuple[str, ...]
     path: Place
     places: tuple[Place, ...] = ()
-    """Where each input's name is written; empty where they follow from the order."""
+    """Where each input's name is written, or the layer's place where it follows from the order."""
     shared: str | None = None
     trainable: bool = True
     position: int = 0
@@ -46,6 +49,8 @@ class _Scope:
     def meaning(self, name: str) -> str:
         if name in self.names:
             return self.names[name]
+        if part := PART.fullmatch(name):
+            return f"{self.meaning(part[1])}:{part[2]}"
         return self.outer.meaning(name) if self.outer else name
 
 
@@ -58,7 +63,7 @@ def expand(loaded: Loaded, problems: list[Problem]) -> list[Draft]:
         first = writer.automatic(Input)
         writer.drafts.append(Draft(first, Input(), (), ("layers",), position=-1))
     writer.stack(layers, ("layers",), first, _Scope({}))
-    return writer.shared()
+    return [*_parts(writer.shared(), loaded)]
 
 
 def _all(layers: list[Layer]) -> Iterator[Layer]:
@@ -75,6 +80,25 @@ def _names(layers: list[Layer]) -> Iterator[str]:
             yield layer.name
         if isinstance(layer, Residual):
             yield from _names(layer.layers)
+
+
+def _parts(drafts: list[Draft], loaded: Loaded) -> Iterator[Draft]:
+    """The drafts, and one for each further output of a layer that another, or `outputs`, reads."""
+    names = {draft.name for draft in drafts}
+    asked = [name for name in loaded.spec.outputs or () if name not in names]
+    wanted: dict[str, Place] = dict.fromkeys(asked, ("outputs",))
+    wanted |= {name: place for d in drafts for name, place in zip(d.inputs, d.places, strict=True) if name not in names}
+    for draft in drafts:
+        yield replace(draft, inputs=tuple(_first(name, names) for name in draft.inputs))
+        for name, place in wanted.items():
+            part = PART.fullmatch(name)
+            if part and part[1] == draft.name and int(part[2]):
+                yield Draft(name, _Part(number=int(part[2])), (draft.name,), place, (place,), position=-1)
+
+
+def _first(name: str, names: Container[str]) -> str:
+    """`name:0` is the layer itself."""
+    return name[:-2] if name.endswith(":0") and name not in names else name
 
 
 class _Writer:
@@ -110,17 +134,21 @@ class _Writer:
     def inputs(
         self, layer: Layer, path: Place, previous: str | None, scope: _Scope
     ) -> tuple[tuple[str, ...], tuple[Place, ...]]:
-        if layer.inputs is None:
-            if previous is None:
-                help = "begin with an Input, or say `inputs:`"
-                self.problems.append(self.problem("E309", f"{type(layer).__name__} has no layer before it", path, help))
-            return ((previous,) if previous else ()), ()
-        if isinstance(layer.inputs, str):
-            return (scope.meaning(layer.inputs),), ((*path, "inputs"),)
-        if not layer.inputs:
+        found: list[tuple[str, Place]] = []
+        if layer.inputs is None and previous is None:
+            help = "begin with an Input, or say `inputs:`"
+            self.problems.append(self.problem("E309", f"{type(layer).__name__} has no layer before it", path, help))
+        elif layer.inputs is None:
+            found.append((str(previous), path))
+        elif not layer.inputs:
             self.problems.append(self.problem("E309", f"{type(layer).__name__} has no inputs", (*path, "inputs")))
-        names = tuple(scope.meaning(name) for name in layer.inputs)
-        return names, tuple((*path, "inputs", k) for k in range(len(names)))
+        for key in ("inputs", *layer.references):
+            given = getattr(layer, key)
+            if isinstance(given, str):
+                found.append((scope.meaning(given), (*path, key)))
+            else:
+                found += [(scope.meaning(name), (*path, key, k)) for k, name in enumerate(given or ())]
+        return tuple(name for name, _ in found), tuple(place for _, place in found)
 
     def repeat(self, layer: Repeat, path: Place, inputs: tuple[str, ...], scope: _Scope) -> str:
         previous = self.single(layer, path, inputs)
@@ -137,7 +165,7 @@ class _Writer:
         inner = _Scope({}, scope, scope.trainable and layer.trainable)
         end = self.stack(layer.layers, (*path, "layers"), start, inner)
         add = Layer.parse({"type": "Add", "name": layer.name})
-        return self.add(add, path, (str(start), str(end)), (), scope)
+        return self.add(add, path, (str(start), str(end)), (path, path), scope)
 
     def single(self, layer: Layer, path: Place, inputs: tuple[str, ...]) -> str | None:
         if len(inputs) > 1:

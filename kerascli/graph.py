@@ -16,7 +16,7 @@ from kerascli.component import nearest
 from kerascli.errors import Failure, Problem, Span, SpecFailure
 from kerascli.expand import Draft, expand
 from kerascli.layer import Layer, WeightSpec
-from kerascli.layers.structure import Input
+from kerascli.layers.structure import Input, _Part
 from kerascli.ops.ir import Shape, ShapeError
 from kerascli.sources.base import Signature
 from kerascli.spec import Loaded
@@ -38,6 +38,8 @@ class Node:
     dtype: str
     """`float`, or the name of an integer type."""
     weights: tuple[WeightSpec, ...] = ()
+    further: tuple[Shape, ...] = ()
+    """Shapes of the outputs after the first, which nodes called `name:1` … stand for."""
     shared: str | None = None
     """The node whose weights it uses, where it has none of its own."""
     trainable: bool = True
@@ -153,7 +155,7 @@ def _ordered(drafts: list[Draft], loaded: Loaded, problems: list[Problem]) -> li
     for draft in drafts:
         for index, name in enumerate(draft.inputs):
             if name not in by_name:
-                where = loaded.document.span(draft.places[index]) if draft.places else _span(loaded, draft.path)
+                where = _span(loaded, draft.places[index])
                 problems.append(unknown(name, list(by_name), where, f"{draft.title} reads"))
     if problems:
         return drafts
@@ -226,7 +228,10 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
 
     def node(self, draft: Draft) -> Node | None:
-        found = self.input(draft) if isinstance(draft.layer, Input) else self.inner(draft)
+        if isinstance(draft.layer, Input):
+            found = self.input(draft)
+        else:
+            found = self.part(draft, draft.layer) if isinstance(draft.layer, _Part) else self.inner(draft)
         if found:
             self.nodes[draft.name] = found
         return found
@@ -254,17 +259,32 @@ class _Builder:
             return None
         return Node(draft.name, layer, (), draft.path, info.shape, kind)
 
+    def part(self, draft: Draft, layer: _Part) -> Node | None:
+        source = self.nodes.get(draft.inputs[0])
+        if source is None:
+            return None
+        if layer.number > len(source.further):
+            given = f"{source.title} has {len(source.further) + 1} outputs" if source.further else "it has one output"
+            help = f"read `{source.name}`" + f" to `{source.name}:{len(source.further)}`" * bool(source.further)
+            help += ", or give it `return_state: true`" * ("return_state" in type(source.layer).model_fields)
+            self.fail("E304", draft, f"there is no output `{draft.name}`", given, help)
+            return None
+        shape = source.further[layer.number - 1]
+        return Node(draft.name, layer, draft.inputs, draft.path, shape, "float")
+
     def inner(self, draft: Draft) -> Node | None:
         if any(name not in self.nodes for name in draft.inputs):
             return None
         sources = [self.nodes[name] for name in draft.inputs]
-        if not self.takes(draft, len(sources)):
+        layer = draft.layer
+        if not self.takes(draft, len(layer.arguments(sources)[0])):
             return None
-        shapes = [source.shape for source in sources]
+        shapes, named = layer.arguments([source.shape for source in sources])
         try:
-            shape = draft.layer.infer_shape(*shapes)
-            weights = draft.layer.declare(*shapes)
-            dtype = draft.layer.infer_dtype(*(source.dtype for source in sources))
+            shape = layer.infer_shape(*shapes, **named)
+            further = layer.infer_further(*shapes, **named)
+            weights = layer.declare(*shapes, **named)
+            dtype = layer.infer_dtype(*(source.dtype for source in sources))
             for spec in weights:
                 for rule in (spec.initializer, spec.regularizer, spec.constraint):
                     if rule is not None:
@@ -275,8 +295,18 @@ class _Builder:
             return None
         if not self.same_weights(draft, weights):
             return None
-        trainable = draft.trainable and draft.layer.trainable
-        return Node(draft.name, draft.layer, draft.inputs, draft.path, shape, dtype, weights, draft.shared, trainable)
+        return Node(
+            draft.name,
+            layer,
+            draft.inputs,
+            draft.path,
+            shape,
+            dtype,
+            weights,
+            further,
+            draft.shared,
+            draft.trainable and layer.trainable,
+        )
 
     def takes(self, draft: Draft, count: int) -> bool:
         low, high = arity(type(draft.layer))

@@ -18,6 +18,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
 from kerascli.keras_graph import MASKS, RANDOM, STATEFUL, Operation, Tensor, is_stack, operations
 from kerascli.layer import Layer
+from kerascli.layers.structure import _Part
 from kerascli.ops.ir import Shape
 from kerascli.optimizers.base import Optimizer
 from kerascli.spec import Spec
@@ -278,6 +279,12 @@ def _ends(graph: Graph, names: Sequence[str]) -> list[Any]:
     """Where the model begins or ends: layer, call, output. One alone is not put in a list."""
     calls: dict[str, list[str]] = {}
     for node in graph.nodes:
-        calls.setdefault(node.shared or node.name, []).append(node.name)
-    found = [[layer, made.index(name), 0] for name in names for layer, made in calls.items() if name in made]
+        if not isinstance(node.layer, _Part):
+            calls.setdefault(node.shared or node.name, []).append(node.name)
+    found = [_end(graph.node(name), calls) for name in names]
     return found[0] if len(found) == 1 else found
+
+
+def _end(node: Node, calls: Mapping[str, list[str]]) -> list[Any]:
+    name, index = (node.inputs[0], node.layer.number) if isinstance(node.layer, _Part) else (node.name, 0)
+    return next([layer, made.index(name), index] for layer, made in calls.items() if name in made)

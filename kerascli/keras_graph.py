@@ -7,13 +7,14 @@ outputs. Its weight files count layers of a class in that order, and its optimiz
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 from kerascli.component import snake_case
 from kerascli.graph import Graph, Node
 from kerascli.layer import Context, Layer
+from kerascli.layers.structure import _Part
 from kerascli.ops.ir import Input, Shape, Trace, Type, Value
 
 Config = dict[str, Any]
@@ -39,10 +40,12 @@ class Tensor:
     call: int
     shape: Shape
     dtype: str
+    index: int = 0
+    """Which of the call's outputs."""
 
     @property
     def config(self) -> Config:
-        history = [self.operation, self.call, 0]
+        history = [self.operation, self.call, self.index]
         return {
             "class_name": "__keras_tensor__",
             "config": {"shape": [None, *self.shape], "dtype": self.dtype, "keras_history": history},
@@ -113,6 +116,10 @@ class _Calls:
     def add(self, node: Node) -> None:
         name = node.shared or node.name
         inputs = [self.outputs[i] for i in node.inputs]
+        if isinstance(node.layer, _Part):
+            self.outputs[node.name] = replace(inputs[0], shape=node.shape, dtype="float32", index=node.layer.number)
+            self.masks[node.name] = None
+            return
         if not node.shared:
             self.operations[name] = Operation(name, {}, node)
         operation = self.operations[name]
@@ -125,12 +132,13 @@ class _Calls:
 
     def _arguments(self, node: Node, inputs: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         kind = type(node.layer).__name__
-        kwargs: dict[str, Any] = {}
-        args: tuple[Any, ...] = tuple(inputs)
-        if len(inputs) > 1 and kind in STATEFUL:
-            return (inputs[0],), {"initial_state": inputs[1:]}
-        if len(inputs) > 1:
-            args = (list(inputs),)
+        given, named = node.layer.arguments(inputs)
+        args: tuple[Any, ...] = given
+        kwargs = {key: list(item) if isinstance(item, tuple) else item for key, item in named.items()}
+        if len(args) > 1 and kind in STATEFUL:
+            return (args[0],), {"initial_state": list(args[1:])}
+        if len(args) > 1:
+            args = (list(args),)
         if kind in TRAINING:
             kwargs["training"] = False
         if kind in MASKED:

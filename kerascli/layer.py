@@ -1,14 +1,16 @@
 """What a layer is: shape rule, weights, and a forward pass written with ops. No layer writes a backward pass."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 from kerascli.component import Component
 from kerascli.constraints import Constraint
 from kerascli.initializers import Initializer
 from kerascli.ops.ir import Shape, Trace, Value
 from kerascli.regularizers import Regularizer
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ class Context:
     trace: Trace
     training: bool
     masks: tuple[Value | None, ...]
-    """The mask of each input: a boolean value of the leading axes of the sample, such as (T,), or None."""
+    """The mask of each input and reference: a boolean value of the sample's leading axes, such as (T,), or None."""
     name: str
     """The node's name: weights and state live under it."""
     updates: dict[str, Value]
     """New values of non-trainable weights by weight name (moving averages), filled by the call."""
     penalties: list[Value]
     """Scalar losses added by the call (activity regularizers), per batch."""
+    further: list[Value] = field(default_factory=list)
+    """The outputs after the first, where the call has several (`return_state`): as `infer_further` says."""
 
 
 class Layer(Component):
@@ -52,6 +56,9 @@ class Layer(Component):
     takes_integers: ClassVar[bool] = False
     """Reads integer inputs as they are (Embedding, Rescaling, shape layers); others get them cast to float."""
 
+    references: ClassVar[tuple[str, ...]] = ()
+    """Fields that name more layers to read, one or a list: `call` and the shape rules take them by that keyword."""
+
     name: str | None = None
     """Name of the layer; by default Keras's automatic one, such as `conv2d_1`."""
     inputs: str | list[str] | None = None
@@ -63,6 +70,10 @@ class Layer(Component):
         """Shape of one sample of the output, given those of the inputs; raises ShapeError where they do not fit."""
         first: Shape = shapes[0]
         return first
+
+    def infer_further(self, *shapes: Any, **_: Any) -> tuple[Shape, ...]:
+        """Shapes of the outputs after the first, which a spec reads as `name:1`, `name:2`; all are floats."""
+        return ()
 
     def infer_dtype(self, *dtypes: Any, **_: Any) -> str:
         """`float`, or an integer type for layers that pass integers on."""
@@ -83,3 +94,20 @@ class Layer(Component):
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         """Extra or differing entries of Keras's own config; most layers have none."""
         return {}
+
+    def arguments(self, items: Sequence[Item]) -> tuple[tuple[Item, ...], dict[str, Any]]:
+        """Of one item for each layer it reads (shapes, values): those of `inputs`, and those of `references` by field.
+
+        A field that holds a list gets a tuple of items.
+        """
+        named: dict[str, Any] = {}
+        rest = list(items)
+        for key in reversed(self.references):
+            given = getattr(self, key)
+            if isinstance(given, str):
+                named[key] = rest.pop()
+            elif given is not None:
+                start = len(rest) - len(given)
+                named[key] = tuple(rest[start:])
+                del rest[start:]
+        return tuple(rest), dict(reversed(named.items()))

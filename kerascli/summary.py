@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 
 from kerascli.graph import Graph, Node, build, shown
+from kerascli.layers.structure import _Part
 from kerascli.ops.ir import LEAVES
 from kerascli.program.build import prediction_program
 from kerascli.run import find
@@ -59,7 +60,7 @@ def of(graph: Graph, name: str) -> Summary:
     total = graph.count()
     return Summary(
         name,
-        tuple(_row(node) for node in graph.nodes),
+        tuple(_row(node) for node in graph.nodes if not isinstance(node.layer, _Part)),
         total,
         graph.count(trainable=True),
         4 * total,

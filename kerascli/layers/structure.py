@@ -52,6 +52,15 @@ class Reuse(Layer):
     """Name of the layer whose weights are shared."""
 
 
+class _Part(Layer):
+    """An output after the first of a layer that has several, read as `name:1`, `name:2`. Only the graph makes these."""
+
+    takes_integers: ClassVar[bool] = True
+
+    number: int
+    """Which output; the first is 0, and the layer itself."""
+
+
 class Repeat(Layer):
     """A stack of layers, written out several times in a row; each time has weights of its own.
 

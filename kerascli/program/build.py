@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 from kerascli.graph import Graph
 from kerascli.layer import Context
+from kerascli.layers.structure import _Part
 from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
 from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
@@ -41,6 +42,8 @@ class _Forward:
     updates: dict[str, Value] = field(default_factory=dict)
     penalties: list[Value] = field(default_factory=list)
     weights: dict[str, Value] = field(default_factory=dict)
+    further: dict[str, Sequence[Value]] = field(default_factory=dict)
+    """The outputs after the first of layers that have several."""
 
 
 def trace_forward(graph: Graph, training: bool) -> _Forward:
@@ -51,6 +54,10 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
         if node.name in graph.inputs:
             kind = Type(node.shape, node.dtype)
             forward.values[node.name] = trace.add(Input(f"x:{node.name}", kind), scope=Scope.BLOCK)
+            forward.masks[node.name] = None
+            continue
+        if isinstance(node.layer, _Part):
+            forward.values[node.name] = forward.further[node.inputs[0]][node.layer.number - 1]
             forward.masks[node.name] = None
             continue
         owner = node.shared or node.name
@@ -66,8 +73,10 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
             xs = [x if x.dtype == "float" else cast(x, "float") for x in xs]
         masks = tuple(forward.masks[name] for name in node.inputs)
         context = Context(trace, training, masks, owner, {}, forward.penalties)
-        forward.values[node.name] = node.layer.call(context, weights, *xs)
+        values, named = node.layer.arguments(xs)
+        forward.values[node.name] = node.layer.call(context, weights, *values, **named)
         forward.masks[node.name] = node.layer.mask(context, *xs)
+        forward.further[node.name] = context.further
         forward.updates.update({f"{owner}/{name}": value for name, value in context.updates.items()})
     for found in (forward.values, forward.masks):  # whole batches are put together from blocks along the first axis
         for name in graph.outputs:
