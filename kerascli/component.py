@@ -199,13 +199,14 @@ def _modules(family: str) -> list[str]:
 
 @functools.cache
 def _classes(family: str) -> dict[str, str]:
-    """The module of every class in the family's folder, by class name and its snake_case, without importing them."""
+    """Where each name of the family's classes is found: a look at the text of its modules, without importing them."""
     found: dict[str, str] = {}
     for module in _modules(family):
         spec = importlib.util.find_spec(module)
         text = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
-        for name in re.findall(r"^class (\w+)\(", text, re.MULTILINE):
-            found |= {name: module, snake_case(name): module}
+        for name, aliases in re.findall(r"^class (\w+)\(|^    aliases\b.*= \((.*)\)$", text, re.MULTILINE):
+            names = (name, name.lower(), snake_case(name)) if name else re.findall(r"\w+", aliases)
+            found |= dict.fromkeys(names, module)
     return found
 
 
