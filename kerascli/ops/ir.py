@@ -146,6 +146,11 @@ class Op:
         """Gradients of the inputs of `y`, given that of `y`, emitted as ops; None where there is none."""
         raise NotImplementedError(f"{type(self).__name__} has no derivative")
 
+    def gradients(self, y: Value, *dys: Value | None) -> Sequence[Value | None]:
+        """The same for an op whose further outputs are differentiated too; None for an output that nobody reads."""
+        assert dys[0] is not None and not any(dys[1:])
+        return self.gradient(y, dys[0])
+
     def at_once(self, y: Value) -> bool:
         """Whether a BLOCK value is better made for the whole batch, between stages, if the batch must wait anyway."""
         return False

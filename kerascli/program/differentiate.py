@@ -27,9 +27,12 @@ def gradients(loss: Value, wrt: Iterable[Value]) -> dict[Value, Value]:
     needed = dependents(forward, wrt)
     found: dict[Value, Value] = {loss: constant(trace, 1.0)}
     for value in reversed(forward):
-        if value not in found or value not in needed or not value.inputs or isinstance(value.op, Further):
+        if value not in needed or not value.inputs or isinstance(value.op, Further):
             continue
-        parts = value.op.gradient(value, found[value])
+        given = [found.get(v) for v in (value, *value.further)]
+        if not any(given):
+            continue
+        parts = value.op.gradients(value, *given)
         for source, part in zip(value.inputs, parts, strict=True):
             if part is not None and source in needed:
                 found[source] = add(found[source], part) if source in found else part
