@@ -104,10 +104,9 @@ def _docs(model: type[BaseModel]) -> str:
 
 
 def _arguments(model: type[BaseModel]) -> tuple[Argument, ...]:
-    """A component's own first, then those that its family shares."""
-    base = next((b for b in model.__mro__ if Component in b.__bases__), BaseModel)
-    shared = base.model_fields if issubclass(base, BaseModel) else {}
-    fields = sorted(model.model_fields.items(), key=lambda item: item[0] in shared)
+    """What must be given, then a component's own, then those of what it is a kind of, down to its family's."""
+    order = {name: depth for depth, base in enumerate(model.__mro__) for name in inspect.get_annotations(base)}
+    fields = sorted(model.model_fields.items(), key=lambda item: (not item[1].is_required(), order[item[0]]))
     about = sentences(model)
     return tuple(Argument(name, kind(f.annotation), _default(f), about.get(name, "")) for name, f in fields)
 

@@ -4,17 +4,17 @@ Where the wanted extent is the larger one, places repeat.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kerascli.component import Example
 from kerascli.layer import Context
-from kerascli.layers.arguments import DataFormat, Size1, Size2, Size3, _Unmasked, rank
+from kerascli.layers.arguments import Size1, Size2, Size3, _Channels, _Unmasked, rank
 from kerascli.layers.windows import AXES
 from kerascli.ops.adaptive import adaptive_pool
 from kerascli.ops.ir import Shape, Value
 
 
-class _Adaptive(_Unmasked):
+class _Adaptive(_Channels, _Unmasked):
     """All axes but the last reduced to `output_size`."""
 
     axes: ClassVar[int]
@@ -22,18 +22,13 @@ class _Adaptive(_Unmasked):
 
     output_size: Size1 | Size2 | Size3
     """Extent of the output."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
         return (*self.output_size, shape[-1])
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return adaptive_pool(x, self.output_size, self.largest)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class AdaptiveMaxPooling1D(_Adaptive):
@@ -74,7 +69,11 @@ class AdaptiveAveragePooling2D(_Adaptive):
 
     axes = 2
     largest = False
-    examples = (Example({"output_size": 3}, inputs=((7, 5, 2),)), Example({"output_size": [2, 4]}, inputs=((6, 4, 3),)))
+    examples = (
+        Example({"output_size": 3}, inputs=((7, 5, 2),)),
+        Example({"output_size": [2, 4]}, inputs=((6, 4, 3),)),
+        Example({"output_size": 2, "data_format": "channels_first"}, inputs=((2, 5, 4),)),
+    )
 
     output_size: Size2
     """Rows and columns of the output."""

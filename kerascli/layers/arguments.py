@@ -1,5 +1,6 @@
 """Arguments that several layers share, and the checks and sums that go with them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -7,9 +8,13 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.activations import Activation
 from kerascli.component import Pair, Single, Triple
-from kerascli.layer import Context, Layer
+from kerascli.constraints import Constraint
+from kerascli.initializers import GlorotUniform, Initializer, Zeros
+from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.ops.elementwise import multiply
 from kerascli.ops.ir import Scope, Shape, ShapeError, Value, Variable
+from kerascli.ops.linear import bias_add
+from kerascli.ops.shape import permute
 from kerascli.regularizers import Regularizer
 
 
@@ -51,6 +56,93 @@ class _Unmasked(Layer):
 
     def mask(self, context: Context, *xs: Value) -> Value | None:
         return None
+
+
+class _Channels(Layer):
+    """A layer that must know which axis holds the channels. Members compute with channels in the last axis."""
+
+    data_format: Literal["channels_last", "channels_first"] | None = None
+    """Which axis of a sample holds the channels: the last (`channels_last`, the default) or the first."""
+
+    def infer_shape(self, shape: Shape) -> Shape:
+        found = self._shape(self._moved(shape))
+        return (*found[-1:], *found[:-1]) if self._first else found
+
+    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        return self._weights(self._moved(shape))
+
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if not self._first or not x.shape:
+            return self._output(context, w, x)
+        y = self._output(context, w, permute(x, (*range(1, len(x.shape)), 0)))
+        last = len(y.shape) - 1
+        return permute(y, (last, *range(last)))
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {"data_format": self.data_format or "channels_last"}
+
+    @property
+    def _first(self) -> bool:
+        return self.data_format == "channels_first"
+
+    def _moved(self, shape: Shape) -> Shape:
+        """A sample's shape with the channels last."""
+        return (*shape[1:], *shape[:1]) if self._first else shape
+
+    def _shape(self, shape: Shape) -> Shape:
+        """The output's shape; here and below, channels are last."""
+        return shape
+
+    def _weights(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        return ()
+
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        raise NotImplementedError
+
+
+class _Biased(Layer):
+    """y = activation(something of x + bias): what Dense, the convolutions and their like have in common."""
+
+    activation: Function = None
+    """Function of the output; none (linear) by default."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    bias_initializer: Initializer = Zeros()
+    """First values of the bias."""
+    bias_regularizer: Regularizer | None = None
+    """Penalty on the bias."""
+    activity_regularizer: Regularizer | None = None
+    """Penalty on the output, per sample of the batch."""
+    bias_constraint: Constraint | None = None
+    """Rule that the bias obeys."""
+
+    def _with_bias(self, size: int, *kernels: WeightSpec) -> tuple[WeightSpec, ...]:
+        """The kernels, and a bias of `size` numbers where there is one."""
+        rules = self.bias_regularizer, self.bias_constraint
+        bias = WeightSpec("bias", (size,), self.bias_initializer, True, *rules)
+        return (*kernels, bias) if self.use_bias else kernels
+
+    def _finish(self, context: Context, w: Mapping[str, Value], y: Value) -> Value:
+        """Bias, activation, and the penalty of the activity."""
+        if self.use_bias:
+            y = bias_add(y, w["bias"])
+        return penalise(context, self.activity_regularizer, activated(self.activation, y))
+
+
+class _Affine(_Biased):
+    """y = activation(x · kernel + bias), where the product may be a convolution."""
+
+    kernel_initializer: Initializer = GlorotUniform()
+    """First values of the kernel."""
+    kernel_regularizer: Regularizer | None = None
+    """Penalty on the kernel."""
+    kernel_constraint: Constraint | None = None
+    """Rule that the kernel obeys."""
+
+    def _kernel_and_bias(self, kernel: Shape, bias: int) -> tuple[WeightSpec, ...]:
+        """The weights, given the kernel's shape and the bias's size."""
+        rules = self.kernel_regularizer, self.kernel_constraint
+        return self._with_bias(bias, WeightSpec("kernel", kernel, self.kernel_initializer, True, *rules))
 
 
 def rank(shape: Shape, wanted: int, axes: str, help: str = "") -> None:

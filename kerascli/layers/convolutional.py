@@ -1,36 +1,30 @@
 """Convolutions over time (Conv1D) and over images (Conv2D), channels in the last axis."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example
-from kerascli.constraints import Constraint
-from kerascli.initializers import GlorotUniform, Initializer, Zeros
 from kerascli.layer import Context, WeightSpec
 from kerascli.layers.arguments import (
-    DataFormat,
-    Function,
     Padding,
     Size1,
     Size2,
     Size3,
+    _Affine,
+    _Channels,
     _Unmasked,
-    activated,
     activated_shape,
-    penalise,
     rank,
 )
 from kerascli.ops.ir import Shape, ShapeError, Value
-from kerascli.ops.linear import bias_add
 from kerascli.ops.shape import reshape
 from kerascli.ops.window import conv, pad
-from kerascli.regularizers import Regularizer
 
 
-class _Convolution(_Unmasked):
+class _Convolution(_Channels, _Affine, _Unmasked):
     """y = activation(x ∗ kernel + bias), the window sliding over all axes but the last."""
 
     axes: ClassVar[tuple[str, ...]]
@@ -44,30 +38,10 @@ class _Convolution(_Unmasked):
     """Steps between windows."""
     padding: Literal["valid", "same", "causal"] = "valid"
     """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     dilation_rate: Size1 | Size2 | Size3
     """Distance between the inputs that a window reads."""
     groups: int = Field(1, ge=1)
     """Number of equal parts of the channels that are convolved apart from each other."""
-    activation: Function = None
-    """Function of the output; none (linear) by default."""
-    use_bias: bool = True
-    """Whether a bias is added."""
-    kernel_initializer: Initializer = GlorotUniform()
-    """First values of the kernel."""
-    bias_initializer: Initializer = Zeros()
-    """First values of the bias."""
-    kernel_regularizer: Regularizer | None = None
-    """Penalty on the kernel."""
-    bias_regularizer: Regularizer | None = None
-    """Penalty on the bias."""
-    activity_regularizer: Regularizer | None = None
-    """Penalty on the output, per sample of the batch."""
-    kernel_constraint: Constraint | None = None
-    """Rule that the kernel obeys."""
-    bias_constraint: Constraint | None = None
-    """Rule that the bias obeys."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -83,7 +57,7 @@ class _Convolution(_Unmasked):
             )
         return self
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, len(self.axes), ", ".join(self.axes))
         if shape[-1] % self.groups:
             raise ShapeError(f"{shape[-1]} channels do not divide into {self.groups} groups")
@@ -102,27 +76,14 @@ class _Convolution(_Unmasked):
             )
         return (size - reach) // stride + 1
 
-    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
-        extent = (*self.kernel_size, shape[-1] // self.groups, self.filters)
-        kernel = WeightSpec(
-            "kernel", extent, self.kernel_initializer, True, self.kernel_regularizer, self.kernel_constraint
-        )
-        bias = WeightSpec(
-            "bias", (self.filters,), self.bias_initializer, True, self.bias_regularizer, self.bias_constraint
-        )
-        return (kernel, bias) if self.use_bias else (kernel,)
+    def _weights(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        return self._kernel_and_bias((*self.kernel_size, shape[-1] // self.groups, self.filters), self.filters)
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        y = self._convolve(x, w["kernel"])
-        if self.use_bias:
-            y = bias_add(y, w["bias"])
-        return penalise(context, self.activity_regularizer, activated(self.activation, y))
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return self._finish(context, w, self._convolve(x, w["kernel"]))
 
     def _convolve(self, x: Value, kernel: Value) -> Value:
         raise NotImplementedError
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class Conv1D(_Convolution):
@@ -139,6 +100,9 @@ class Conv1D(_Convolution):
         ),
         Example({"filters": 4, "kernel_size": 3, "groups": 2, "use_bias": False}, inputs=((6, 4),)),
         Example({"filters": 3, "kernel_size": 4, "strides": 3}, inputs=((12, 5),)),
+        Example(
+            {"filters": 3, "kernel_size": 2, "padding": "causal", "data_format": "channels_first"}, inputs=((3, 6),)
+        ),
     )
 
     kernel_size: Size1
@@ -183,6 +147,10 @@ class Conv2D(_Convolution):
                 "activity_regularizer": "l2",
             },
             inputs=((4, 7, 17),),
+        ),
+        Example(
+            {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same", "data_format": "channels_first"},
+            inputs=((3, 6, 5),),
         ),
     )
 

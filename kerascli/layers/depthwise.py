@@ -1,35 +1,33 @@
 """Convolutions of each channel alone (DepthwiseConv), and with a product over channels after it (SeparableConv)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.constraints import Constraint
-from kerascli.initializers import GlorotUniform, Initializer, Zeros
+from kerascli.initializers import GlorotUniform, Initializer
 from kerascli.layer import Context, WeightSpec
 from kerascli.layers.arguments import (
-    DataFormat,
-    Function,
     Padding,
     Size1,
     Size2,
+    _Biased,
+    _Channels,
     _Unmasked,
-    activated,
     activated_shape,
-    penalise,
     rank,
 )
 from kerascli.layers.windows import AXES, outputs
 from kerascli.ops.depthwise import depthwise_conv
 from kerascli.ops.ir import Shape, Value
-from kerascli.ops.linear import bias_add, matmul
+from kerascli.ops.linear import matmul
 from kerascli.ops.shape import reshape
 from kerascli.regularizers import Regularizer
 
 
-class _Depthwise(_Unmasked):
+class _Depthwise(_Channels, _Biased, _Unmasked):
     """Windows over all axes but the last, each channel with kernels of its own."""
 
     axes: ClassVar[int]
@@ -43,30 +41,16 @@ class _Depthwise(_Unmasked):
     """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
     depth_multiplier: int = Field(1, ge=1)
     """Outputs of each channel."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     dilation_rate: Size1 | Size2
     """Distance between the inputs that a window reads."""
-    activation: Function = None
-    """Function of the output; none (linear) by default."""
-    use_bias: bool = True
-    """Whether a bias is added."""
     depthwise_initializer: Initializer = GlorotUniform()
     """First values of the kernel of each channel."""
-    bias_initializer: Initializer = Zeros()
-    """First values of the bias."""
     depthwise_regularizer: Regularizer | None = None
     """Penalty on the kernel of each channel."""
-    bias_regularizer: Regularizer | None = None
-    """Penalty on the bias."""
-    activity_regularizer: Regularizer | None = None
-    """Penalty on the output, per sample of the batch."""
     depthwise_constraint: Constraint | None = None
     """Rule that the kernel of each channel obeys."""
-    bias_constraint: Constraint | None = None
-    """Rule that the bias obeys."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
         extents = outputs(shape[:-1], self.kernel_size, self.strides, self.dilation_rate, self.padding)
         return activated_shape(self.activation, (*extents, self._channels(shape)))
@@ -75,12 +59,8 @@ class _Depthwise(_Unmasked):
         """Channels of the output."""
         return shape[-1] * self.depth_multiplier
 
-    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
-        kernels = self._kernels(shape)
-        bias = WeightSpec(
-            "bias", (self._channels(shape),), self.bias_initializer, True, self.bias_regularizer, self.bias_constraint
-        )
-        return (*kernels, bias) if self.use_bias else kernels
+    def _weights(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        return self._with_bias(self._channels(shape), *self._kernels(shape))
 
     def _kernels(self, shape: Shape) -> tuple[WeightSpec, ...]:
         return (self._depthwise_kernel("kernel", shape),)
@@ -91,11 +71,8 @@ class _Depthwise(_Unmasked):
             name, extent, self.depthwise_initializer, True, self.depthwise_regularizer, self.depthwise_constraint
         )
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        y = self._convolve(x, w)
-        if self.use_bias:
-            y = bias_add(y, w["bias"])
-        return penalise(context, self.activity_regularizer, activated(self.activation, y))
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return self._finish(context, w, self._convolve(x, w))
 
     def _convolve(self, x: Value, w: Mapping[str, Value]) -> Value:
         return self._each_channel(x, w["kernel"])
@@ -109,9 +86,6 @@ class _Depthwise(_Unmasked):
         y = depthwise_conv(image, flat, (1, self.strides[0]), self.padding, (1, self.dilation_rate[0]))
         return reshape(y, y.shape[1:])
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
-
 
 class DepthwiseConv1D(_Depthwise):
     """Convolution of each channel of a sequence alone: (T, C) → (T', C · depth_multiplier)."""
@@ -124,6 +98,7 @@ class DepthwiseConv1D(_Depthwise):
             {"kernel_size": 3, "dilation_rate": 2, "activation": "relu", "use_bias": False},
             inputs=((9, 2),),
         ),
+        Example({"kernel_size": 3, "data_format": "channels_first"}, inputs=((3, 8),)),
     )
 
     kernel_size: Size1
@@ -154,6 +129,7 @@ class DepthwiseConv2D(_Depthwise):
             },
             inputs=((4, 5, 3),),
         ),
+        Example({"kernel_size": 2, "depth_multiplier": 2, "data_format": "channels_first"}, inputs=((3, 4, 5),)),
     )
 
     kernel_size: Size2
@@ -207,6 +183,7 @@ class SeparableConv1D(_Separable):
             {"filters": 3, "kernel_size": 2, "strides": 2, "padding": "same", "depth_multiplier": 2},
             inputs=((7, 3),),
         ),
+        Example({"filters": 4, "kernel_size": 3, "data_format": "channels_first"}, inputs=((3, 8),)),
     )
 
     kernel_size: Size1
@@ -240,6 +217,7 @@ class SeparableConv2D(_Separable):
             },
             inputs=((4, 7, 3),),
         ),
+        Example({"filters": 4, "kernel_size": 3, "data_format": "channels_first"}, inputs=((3, 5, 4),)),
     )
 
     kernel_size: Size2

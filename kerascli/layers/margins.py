@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, Pair
 from kerascli.layer import Context
-from kerascli.layers.arguments import DataFormat, _Unmasked, rank
+from kerascli.layers.arguments import _Channels, _Unmasked, rank
 from kerascli.layers.windows import AXES
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.window import crop, pad
@@ -62,25 +62,25 @@ class _Margin(_Unmasked):
 class _Cropping(_Margin):
     """Margins cut off."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
         cut = tuple(size - before - after for size, (before, after) in zip(shape, self._widths(), strict=True))
         if min(cut) < 1:
             raise ShapeError(f"nothing is left of {shape} when {list(self._widths()[:-1])} is cut off")
         return cut
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return crop(x, self._widths())
 
 
 class _ZeroPadding(_Margin):
     """Zeros put around."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
         return tuple(size + before + after for size, (before, after) in zip(shape, self._widths(), strict=True))
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return pad(x, self._widths())
 
 
@@ -96,8 +96,14 @@ class Cropping1D(_Cropping):
     def _widths(self) -> tuple[Both, ...]:
         return self.cropping, (0, 0)
 
+    def infer_shape(self, shape: Shape) -> Shape:
+        return self._shape(shape)
 
-class Cropping2D(_Cropping):
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return self._output(context, w, x)
+
+
+class Cropping2D(_Cropping, _Channels):
     """Rows and columns cut off an image: (H, W, C) → (H - top - bottom, W - left - right, C)."""
 
     axes = 2
@@ -105,60 +111,69 @@ class Cropping2D(_Cropping):
         Example({"cropping": 1}, inputs=((4, 5, 2),)),
         Example({"cropping": [[1, 0], [0, 2]]}, inputs=((4, 5, 2),)),
         Example({"cropping": [1, 2]}, inputs=((3, 5, 2),)),
+        Example({"cropping": [[1, 0], [0, 2]], "data_format": "channels_first"}, inputs=((2, 4, 5),)),
     )
 
     cropping: Margins2 = ((0, 0), (0, 0))
     """One number for all sides, one for each axis, or `[[top, bottom], [left, right]]`."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _widths(self) -> tuple[Both, ...]:
         return *self.cropping, (0, 0)
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
-
-class Cropping3D(_Cropping):
+class Cropping3D(_Cropping, _Channels):
     """Planes, rows and columns cut off a volume (D, H, W, C)."""
 
     axes = 3
     examples = (
         Example(inputs=((3, 4, 5, 2),)),
         Example({"cropping": [[1, 0], [0, 2], [1, 1]]}, inputs=((3, 4, 3, 2),)),
+        Example({"data_format": "channels_first"}, inputs=((2, 3, 4, 5),)),
     )
 
     cropping: Margins3 = ((1, 1), (1, 1), (1, 1))
     """One number for all sides, one for each axis, or two for each axis."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _widths(self) -> tuple[Both, ...]:
         return *self.cropping, (0, 0)
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
-
-class ZeroPadding1D(_ZeroPadding):
+class ZeroPadding1D(_ZeroPadding, _Channels):
     """Steps of zeros around a sequence: (T, C) → (T + before + after, C)."""
 
     axes = 1
-    examples = (Example(inputs=((3, 2),)), Example({"padding": [0, 2]}, inputs=((3, 2),)))
+    examples = (
+        Example(inputs=((3, 2),)),
+        Example({"padding": [0, 2]}, inputs=((3, 2),)),
+        Example({"padding": [0, 2], "data_format": "channels_first"}, inputs=((2, 3),)),
+    )
 
     padding: Margin = (1, 1)
     """Steps at the beginning and the end, or one number for both."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _widths(self) -> tuple[Both, ...]:
         return self.padding, (0, 0)
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
+
+class ZeroPadding2D(_ZeroPadding, _Channels):
+    """Rows and columns of zeros around an image: (H, W, C) → (H + top + bottom, W + left + right, C)."""
+
+    axes = 2
+    examples = (
+        Example(inputs=((3, 4, 2),)),
+        Example({"padding": [1, 2]}, inputs=((3, 4, 2),)),
+        Example({"padding": [[1, 0], [0, 2]]}, inputs=((3, 4, 2),)),
+        Example({"padding": [1, 2], "data_format": "channels_first"}, inputs=((2, 3, 4),)),
+    )
+
+    padding: Margins2 = ((1, 1), (1, 1))
+    """One number for all sides, one for each axis, or `[[top, bottom], [left, right]]`."""
+
+    def _widths(self) -> tuple[Both, ...]:
+        return *self.padding, (0, 0)
 
 
-class ZeroPadding3D(_ZeroPadding):
+class ZeroPadding3D(_ZeroPadding, _Channels):
     """Planes, rows and columns of zeros around a volume (D, H, W, C)."""
 
     axes = 3
@@ -166,15 +181,11 @@ class ZeroPadding3D(_ZeroPadding):
         Example(inputs=((2, 3, 2, 2),)),
         Example({"padding": [[1, 0], [0, 2], [1, 1]]}, inputs=((2, 2, 3, 2),)),
         Example({"padding": [1, 0, 2]}, inputs=((2, 2, 2, 1),)),
+        Example({"data_format": "channels_first"}, inputs=((2, 2, 3, 2),)),
     )
 
     padding: Margins3 = ((1, 1), (1, 1), (1, 1))
     """One number for all sides, one for each axis, or two for each axis."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _widths(self) -> tuple[Both, ...]:
         return *self.padding, (0, 0)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}

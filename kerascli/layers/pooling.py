@@ -1,21 +1,20 @@
 """Pooling: windows, or everything, reduced to the largest value or the mean, channel by channel."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kerascli.component import Example
 from kerascli.layer import Context
-from kerascli.layers.arguments import DataFormat, Padding, Size1, Size2, _Unmasked, rank
+from kerascli.layers.arguments import Padding, Size1, Size2, _Channels, _Unmasked, rank
+from kerascli.layers.windows import AXES
 from kerascli.ops import reduction
 from kerascli.ops.elementwise import cast, divide, where
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.shape import reshape
 
-AXES = {2: "steps, channels", 3: "height, width, channels", 4: "depth, height, width, channels"}
 
-
-class _Pooling(_Unmasked):
+class _Pooling(_Channels, _Unmasked):
     """Windows over all axes but the last."""
 
     largest: ClassVar[bool]
@@ -24,9 +23,9 @@ class _Pooling(_Unmasked):
         """Window, strides and padding."""
         raise NotImplementedError
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         window, strides, padding = self._geometry()
-        rank(shape, len(window) + 1, AXES[len(window) + 1])
+        rank(shape, len(window) + 1, AXES[len(window)])
         if padding == "same":
             return (*(-(-size // step) for size, step in zip(shape[:-1], strides, strict=True)), shape[-1])
         for size, extent in zip(shape[:-1], window, strict=True):
@@ -38,16 +37,13 @@ class _Pooling(_Unmasked):
         sizes = zip(shape[:-1], window, strides, strict=True)
         return (*((size - extent) // step + 1 for size, extent, step in sizes), shape[-1])
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         window, strides, padding = self._geometry()
         pool = max_pool if self.largest else average_pool
         if len(window) == 2:
             return pool(x, (window[0], window[1]), (strides[0], strides[1]), padding)
         y = pool(reshape(x, (1, *x.shape)), (1, window[0]), (1, strides[0]), padding)
         return reshape(y, y.shape[1:])
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class MaxPooling1D(_Pooling):
@@ -59,6 +55,7 @@ class MaxPooling1D(_Pooling):
         Example(inputs=((8, 3),)),
         Example({"pool_size": 3, "strides": 2, "padding": "same"}, inputs=((8, 2),)),
         Example({"pool_size": 3}, inputs=((10, 2),)),
+        Example({"data_format": "channels_first"}, inputs=((3, 8),)),
     )
 
     pool_size: Size1 = (2,)
@@ -67,8 +64,6 @@ class MaxPooling1D(_Pooling):
     """Steps between windows; by default those of a window."""
     padding: Padding = "valid"
     """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
         return self.pool_size, self.strides or self.pool_size, self.padding
@@ -84,6 +79,7 @@ class MaxPooling2D(_Pooling):
         Example({"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}, inputs=((7, 5, 2),)),
         Example({"pool_size": 3, "strides": 2}, inputs=((8, 7, 2),)),
         Example({"pool_size": [2, 3]}, inputs=((7, 7, 2),)),
+        Example({"padding": "same", "data_format": "channels_first"}, inputs=((3, 5, 4),)),
     )
 
     pool_size: Size2 = (2, 2)
@@ -92,8 +88,6 @@ class MaxPooling2D(_Pooling):
     """Rows and columns between windows; by default those of a window."""
     padding: Padding = "valid"
     """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
         return self.pool_size, self.strides or self.pool_size, self.padding
@@ -115,8 +109,6 @@ class AveragePooling1D(_Pooling):
     """Steps between windows; by default those of a window."""
     padding: Padding = "valid"
     """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
         return self.pool_size, self.strides or self.pool_size, self.padding
@@ -131,6 +123,7 @@ class AveragePooling2D(_Pooling):
         Example({"pool_size": 2}, inputs=((6, 8, 3),)),
         Example({"pool_size": [3, 2], "strides": [2, 1], "padding": "same"}, inputs=((7, 5, 2),)),
         Example({"pool_size": 3, "strides": 2}, inputs=((8, 7, 2),)),
+        Example({"pool_size": 2, "data_format": "channels_first"}, inputs=((3, 5, 4),)),
     )
 
     pool_size: Size2
@@ -139,35 +132,28 @@ class AveragePooling2D(_Pooling):
     """Rows and columns between windows; by default those of a window."""
     padding: Padding = "valid"
     """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
         return self.pool_size, self.strides or self.pool_size, self.padding
 
 
-class _GlobalPooling(_Unmasked):
+class _GlobalPooling(_Channels, _Unmasked):
     """Everything but the channels reduced."""
 
     axes: ClassVar[int]
     """Axes that are reduced."""
     largest: ClassVar[bool]
 
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     keepdims: bool = False
     """Whether the reduced axes stay, with length 1."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
-        rank(shape, self.axes + 1, AXES[self.axes + 1])
+    def _shape(self, shape: Shape) -> Shape:
+        rank(shape, self.axes + 1, AXES[self.axes])
         return (*((1,) * self.axes if self.keepdims else ()), shape[-1])
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         reduce = reduction.max if self.largest else reduction.mean
         return reduce(x, tuple(range(self.axes)), self.keepdims)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class GlobalMaxPooling1D(_GlobalPooling):
@@ -185,7 +171,11 @@ class GlobalMaxPooling2D(_GlobalPooling):
     aliases = ("GlobalMaxPool2D",)
     axes = 2
     largest = True
-    examples = (Example(inputs=((4, 5, 3),)), Example({"keepdims": True}, inputs=((3, 3, 2),)))
+    examples = (
+        Example(inputs=((4, 5, 3),)),
+        Example({"keepdims": True}, inputs=((3, 3, 2),)),
+        Example({"keepdims": True, "data_format": "channels_first"}, inputs=((2, 3, 4),)),
+    )
 
 
 class GlobalAveragePooling1D(_GlobalPooling):
@@ -194,12 +184,16 @@ class GlobalAveragePooling1D(_GlobalPooling):
     aliases = ("GlobalAvgPool1D",)
     axes = 1
     largest = False
-    examples = (Example(inputs=((6, 3),)), Example({"keepdims": True}, inputs=((5, 2),)))
+    examples = (
+        Example(inputs=((6, 3),)),
+        Example({"keepdims": True}, inputs=((5, 2),)),
+        Example({"data_format": "channels_first"}, inputs=((2, 5),)),
+    )
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         mask = context.masks[0]
         if mask is None:
-            return super().call(context, w, x)
+            return super()._output(context, w, x)
         there = reshape(mask, (*mask.shape, 1))
         total = reduction.sum(where(there, x, 0.0), 0, self.keepdims)
         return divide(total, reduction.sum(cast(there, "float"), 0, self.keepdims))

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from kerascli.activations import SELU_ALPHA, SELU_SCALE
 from kerascli.component import Example
 from kerascli.layer import Context, Layer
-from kerascli.layers.arguments import DataFormat, Rate, penalise, rank
+from kerascli.layers.arguments import Rate, _Channels, penalise, rank
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.elementwise import add, multiply, subtract
 from kerascli.ops.ir import Shape, ShapeError, Value, constant
@@ -115,54 +115,52 @@ class SpatialDropout1D(Layer):
         return dropout(x, self.rate, (1, x.shape[-1]), self.seed)
 
 
-class SpatialDropout2D(Layer):
+class SpatialDropout2D(_Channels):
     """Whole channels of an image (H, W, C) set to zero in training, the others scaled by 1 / (1 - rate)."""
 
-    examples = (Example({"rate": 0.5}, inputs=((3, 4, 5),)), Example({"rate": 0.2, "seed": 1}, inputs=((2, 2, 6),)))
+    examples = (
+        Example({"rate": 0.5}, inputs=((3, 4, 5),)),
+        Example({"rate": 0.2, "seed": 1}, inputs=((2, 2, 6),)),
+        Example({"rate": 0.5, "data_format": "channels_first"}, inputs=((5, 3, 4),)),
+    )
 
     rate: Rate
     """Share of the channels that drop out."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     seed: int | None = None
     """Seed of the layer's random numbers; by default it follows from the spec's."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, 3, "height, width, channels")
         return shape
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         if not context.training or self.rate == 0:
             return x
         return dropout(x, self.rate, (1, 1, x.shape[-1]), self.seed)
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
-
-class SpatialDropout3D(Layer):
+class SpatialDropout3D(_Channels):
     """Whole channels of a volume (D, H, W, C) set to zero in training, the others scaled by 1 / (1 - rate)."""
 
-    examples = (Example({"rate": 0.5}, inputs=((2, 3, 2, 5),)), Example({"rate": 0.2, "seed": 1}, ((1, 2, 2, 6),)))
+    examples = (
+        Example({"rate": 0.5}, inputs=((2, 3, 2, 5),)),
+        Example({"rate": 0.2, "seed": 1}, ((1, 2, 2, 6),)),
+        Example({"rate": 0.5, "data_format": "channels_first"}, inputs=((5, 2, 3, 2),)),
+    )
 
     rate: Rate
     """Share of the channels that drop out."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     seed: int | None = None
     """Seed of the layer's random numbers; by default it follows from the spec's."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, 4, "depth, height, width, channels")
         return shape
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         if not context.training or self.rate == 0:
             return x
         return dropout(x, self.rate, (1, 1, 1, x.shape[-1]), self.seed)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class GaussianNoise(Layer):

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Any, ClassVar, Self
+from typing import ClassVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, Ints
 from kerascli.layer import Context
-from kerascli.layers.arguments import DataFormat, _Unmasked, rank
+from kerascli.layers.arguments import _Channels, _Unmasked, rank
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.shape import permute, reshape
-from kerascli.ops.window import pad
 
 
 class _Reshaping(_Unmasked):
@@ -25,22 +24,21 @@ class _Reshaping(_Unmasked):
         return dtype
 
 
-class Flatten(_Reshaping):
+class Flatten(_Reshaping, _Channels):
     """A sample as one row of numbers: (H, W, C) → (H · W · C,)."""
 
-    examples = (Example(inputs=((3, 4, 2),)), Example(inputs=((5,),)), Example(inputs=((2, 3),), dtype="int32"))
+    examples = (
+        Example(inputs=((3, 4, 2),)),
+        Example(inputs=((5,),)),
+        Example(inputs=((2, 3),), dtype="int32"),
+        Example({"data_format": "channels_first"}, inputs=((2, 3, 4),)),
+    )
 
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
-
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         return (prod(shape),)
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return reshape(x, (x.size,))
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class Reshape(_Reshaping):
@@ -113,47 +111,3 @@ class RepeatVector(_Reshaping):
 
     def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return broadcast_to(x, (self.n, *x.shape))
-
-
-def _two_pairs(value: Any) -> Any:
-    """Keras's forms: one number, one for each axis, or two for each axis."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return ((value, value), (value, value))
-    if isinstance(value, (list, tuple)):
-        return tuple((n, n) if isinstance(n, int) else tuple(n) if isinstance(n, list) else n for n in value)
-    return value
-
-
-_Margins = BeforeValidator(_two_pairs, json_schema_input_type=int | list[int | list[int]])
-
-
-class ZeroPadding2D(_Unmasked):
-    """Rows and columns of zeros around an image: (H, W, C) → (H + top + bottom, W + left + right, C)."""
-
-    examples = (
-        Example(inputs=((3, 4, 2),)),
-        Example({"padding": [1, 2]}, inputs=((3, 4, 2),)),
-        Example({"padding": [[1, 0], [0, 2]]}, inputs=((3, 4, 2),)),
-    )
-
-    padding: Annotated[tuple[tuple[int, int], tuple[int, int]], _Margins] = ((1, 1), (1, 1))
-    """One number for all sides, one for each axis, or `[[top, bottom], [left, right]]`."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
-
-    @model_validator(mode="after")
-    def _not_negative(self) -> Self:
-        if any(n < 0 for pair in self.padding for n in pair):
-            raise PydanticCustomError("padding", "`padding` must not be negative")
-        return self
-
-    def infer_shape(self, shape: Shape) -> Shape:
-        rank(shape, 3, "height, width, channels")
-        (top, bottom), (left, right) = self.padding
-        return shape[0] + top + bottom, shape[1] + left + right, shape[2]
-
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        return pad(x, (*self.padding, (0, 0)))
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}

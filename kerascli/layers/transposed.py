@@ -1,35 +1,29 @@
 """Transposed convolutions: from what a convolution would give back to the shape that it would have read."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, Pair, Single, Triple
-from kerascli.constraints import Constraint
-from kerascli.initializers import GlorotUniform, Initializer, Zeros
 from kerascli.layer import Context, WeightSpec
 from kerascli.layers.arguments import (
-    DataFormat,
-    Function,
     Padding,
     Size1,
     Size2,
     Size3,
+    _Affine,
+    _Channels,
     _Unmasked,
-    activated,
     activated_shape,
-    penalise,
     rank,
 )
 from kerascli.layers.windows import AXES
 from kerascli.ops.ir import Shape, ShapeError, Value
-from kerascli.ops.linear import bias_add
 from kerascli.ops.shape import reshape
 from kerascli.ops.transposed import conv_transpose, margins
 from kerascli.ops.window3d import conv3d_transpose
-from kerascli.regularizers import Regularizer
 
 
 def _not_negative(values: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -41,7 +35,7 @@ def _not_negative(values: tuple[int, ...] | None) -> tuple[int, ...] | None:
 _Extra = AfterValidator(_not_negative)
 
 
-class _Transposed(_Unmasked):
+class _Transposed(_Channels, _Affine, _Unmasked):
     """Every input times the kernel, added up where the windows of a convolution lie."""
 
     axes: ClassVar[int]
@@ -57,28 +51,8 @@ class _Transposed(_Unmasked):
     """`valid`: all that the windows reach; `same`: input · stride outputs."""
     output_padding: Single | Pair | Triple | None
     """Places more at the end of the output."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     dilation_rate: Size1 | Size2 | Size3
     """Distance between the outputs that a window writes."""
-    activation: Function = None
-    """Function of the output; none (linear) by default."""
-    use_bias: bool = True
-    """Whether a bias is added."""
-    kernel_initializer: Initializer = GlorotUniform()
-    """First values of the kernel."""
-    bias_initializer: Initializer = Zeros()
-    """First values of the bias."""
-    kernel_regularizer: Regularizer | None = None
-    """Penalty on the kernel."""
-    bias_regularizer: Regularizer | None = None
-    """Penalty on the bias."""
-    activity_regularizer: Regularizer | None = None
-    """Penalty on the output, per sample of the batch."""
-    kernel_constraint: Constraint | None = None
-    """Rule that the kernel obeys."""
-    bias_constraint: Constraint | None = None
-    """Rule that the bias obeys."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -90,7 +64,7 @@ class _Transposed(_Unmasked):
             )
         return self
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
         extents = []
         sizes = zip(shape, self.kernel_size, self.strides, self.dilation_rate, self._extra(), strict=False)
@@ -105,27 +79,14 @@ class _Transposed(_Unmasked):
         """`output_padding` along each axis."""
         return self.output_padding or (None,) * self.axes
 
-    def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
-        extent = (*self.kernel_size, self.filters, shape[-1])
-        kernel = WeightSpec(
-            "kernel", extent, self.kernel_initializer, True, self.kernel_regularizer, self.kernel_constraint
-        )
-        bias = WeightSpec(
-            "bias", (self.filters,), self.bias_initializer, True, self.bias_regularizer, self.bias_constraint
-        )
-        return (kernel, bias) if self.use_bias else (kernel,)
+    def _weights(self, shape: Shape) -> tuple[WeightSpec, ...]:
+        return self._kernel_and_bias((*self.kernel_size, self.filters, shape[-1]), self.filters)
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        y = self._spread(x, w["kernel"])
-        if self.use_bias:
-            y = bias_add(y, w["bias"])
-        return penalise(context, self.activity_regularizer, activated(self.activation, y))
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return self._finish(context, w, self._spread(x, w["kernel"]))
 
     def _spread(self, x: Value, kernel: Value) -> Value:
         raise NotImplementedError
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class Conv1DTranspose(_Transposed):
@@ -138,6 +99,7 @@ class Conv1DTranspose(_Transposed):
         Example({"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same"}, inputs=((5, 3),)),
         Example({"filters": 2, "kernel_size": 2, "strides": 3, "output_padding": 1}, inputs=((4, 3),)),
         Example({"filters": 2, "kernel_size": 3, "dilation_rate": 2, "use_bias": False}, inputs=((4, 3),)),
+        Example({"filters": 3, "kernel_size": 3, "data_format": "channels_first"}, inputs=((2, 5),)),
     )
 
     kernel_size: Size1
@@ -180,6 +142,7 @@ class Conv2DTranspose(_Transposed):
             },
             inputs=((4, 4, 2),),
         ),
+        Example({"filters": 3, "kernel_size": 2, "strides": 2, "data_format": "channels_first"}, inputs=((2, 3, 4),)),
     )
 
     kernel_size: Size2

@@ -1,14 +1,14 @@
 """Layers that make sequences, images and volumes larger by whole factors."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.layer import Context
-from kerascli.layers.arguments import DataFormat, Size2, Size3, _Unmasked, rank
+from kerascli.layers.arguments import Size2, Size3, _Channels, _Unmasked, rank
 from kerascli.layers.windows import AXES
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.ir import Array, Shape, Value, constant
@@ -55,11 +55,11 @@ class _UpSampling(_Unmasked):
     def _factors(self) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
         return (*(n * t for n, t in zip(shape, self._factors(), strict=False)), shape[-1])
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return repeated(x, self._factors())
 
 
@@ -75,8 +75,14 @@ class UpSampling1D(_UpSampling):
     def _factors(self) -> tuple[int, ...]:
         return (self.size,)
 
+    def infer_shape(self, shape: Shape) -> Shape:
+        return self._shape(shape)
 
-class UpSampling2D(_UpSampling):
+    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        return self._output(context, w, x)
+
+
+class UpSampling2D(_UpSampling, _Channels):
     """Images of `size` times as many rows and columns: (H, W, C) → (H · size[0], W · size[1], C)."""
 
     axes = 2
@@ -87,44 +93,39 @@ class UpSampling2D(_UpSampling):
         Example({"interpolation": "bicubic"}, inputs=((5, 4, 2),)),
         Example({"interpolation": "lanczos3", "size": 3}, inputs=((4, 7, 1),)),
         Example({"interpolation": "lanczos5"}, inputs=((3, 8, 2),)),
+        Example({"interpolation": "bilinear", "data_format": "channels_first"}, inputs=((2, 3, 4),)),
     )
 
     size: Size2 = (2, 2)
     """Factors of height and width, or one for both."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
     interpolation: Interpolation = "nearest"
     """How the places between are filled."""
 
     def _factors(self) -> tuple[int, ...]:
         return self.size
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         if self.interpolation == "nearest":
-            return super().call(context, w, x)
+            return super()._output(context, w, x)
         (height, width, _), (down, across) = x.shape, self.size
         rows = constant(x.trace, interpolation_matrix(height, down, self.interpolation))
         columns = constant(x.trace, interpolation_matrix(width, across, self.interpolation))
         y = matmul(permute(x, (0, 2, 1)), columns)  # (H, C, W')
         return permute(matmul(permute(y, (1, 2, 0)), rows), (2, 1, 0))  # (C, W', H')
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
-
-class UpSampling3D(_UpSampling):
+class UpSampling3D(_UpSampling, _Channels):
     """Volumes of `size` times as many planes, rows and columns (D, H, W, C), each place repeated."""
 
     axes = 3
-    examples = (Example(inputs=((2, 2, 3, 2),)), Example({"size": [1, 3, 2]}, inputs=((2, 1, 2, 3),)))
+    examples = (
+        Example(inputs=((2, 2, 3, 2),)),
+        Example({"size": [1, 3, 2]}, inputs=((2, 1, 2, 3),)),
+        Example({"data_format": "channels_first"}, inputs=((2, 2, 3, 1),)),
+    )
 
     size: Size3 = (2, 2, 2)
     """Factors of depth, height and width, or one for all."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
     def _factors(self) -> tuple[int, ...]:
         return self.size
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}

@@ -1,11 +1,11 @@
 """Convolution and pooling over volumes (D, H, W, C)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kerascli.component import Example
 from kerascli.layer import Context
-from kerascli.layers.arguments import DataFormat, Padding, Size3, _Unmasked, rank
+from kerascli.layers.arguments import Padding, Size3, _Channels, _Unmasked, rank
 from kerascli.layers.convolutional import _Convolution
 from kerascli.layers.pooling import _GlobalPooling
 from kerascli.layers.windows import AXES, outputs
@@ -22,6 +22,7 @@ class Conv3D(_Convolution):
         Example({"filters": 3, "kernel_size": 2}, inputs=((3, 4, 3, 2),)),
         Example({"filters": 2, "kernel_size": [2, 1, 3], "strides": 2, "padding": "same"}, inputs=((4, 3, 5, 1),)),
         Example({"filters": 4, "kernel_size": 2, "groups": 2, "dilation_rate": [1, 2, 1]}, inputs=((3, 3, 3, 4),)),
+        Example({"filters": 3, "kernel_size": 2, "data_format": "channels_first"}, inputs=((2, 3, 4, 3),)),
     )
 
     kernel_size: Size3
@@ -37,7 +38,7 @@ class Conv3D(_Convolution):
         return conv3d(x, kernel, self.strides, self.padding, self.dilation_rate, self.groups)
 
 
-class _Pooling3D(_Unmasked):
+class _Pooling3D(_Channels, _Unmasked):
     """Windows over the three axes of a volume."""
 
     largest: ClassVar[bool]
@@ -48,20 +49,15 @@ class _Pooling3D(_Unmasked):
     """Planes, rows and columns between windows; by default those of a window."""
     padding: Padding = "valid"
     """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-    data_format: DataFormat = None
-    """Where the channels are: `channels_last`, the only choice here."""
 
-    def infer_shape(self, shape: Shape) -> Shape:
+    def _shape(self, shape: Shape) -> Shape:
         rank(shape, 4, AXES[3])
         strides = self.strides or self.pool_size
         return (*outputs(shape[:-1], self.pool_size, strides, (1, 1, 1), self.padding), shape[-1])
 
-    def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         pool = max_pool3d if self.largest else average_pool3d
         return pool(x, self.pool_size, self.strides or self.pool_size, self.padding)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {"data_format": "channels_last"}
 
 
 class MaxPooling3D(_Pooling3D):
@@ -72,6 +68,7 @@ class MaxPooling3D(_Pooling3D):
     examples = (
         Example(inputs=((4, 4, 5, 2),)),
         Example({"pool_size": [3, 2, 2], "strides": [2, 1, 2], "padding": "same"}, inputs=((4, 3, 5, 2),)),
+        Example({"data_format": "channels_first"}, inputs=((2, 4, 4, 5),)),
     )
 
     pool_size: Size3 = (2, 2, 2)
@@ -104,4 +101,8 @@ class GlobalAveragePooling3D(_GlobalPooling):
     aliases = ("GlobalAvgPool3D",)
     axes = 3
     largest = False
-    examples = (Example(inputs=((2, 3, 4, 3),)), Example({"keepdims": True}, inputs=((2, 2, 3, 2),)))
+    examples = (
+        Example(inputs=((2, 3, 4, 3),)),
+        Example({"keepdims": True}, inputs=((2, 2, 3, 2),)),
+        Example({"keepdims": True, "data_format": "channels_first"}, inputs=((2, 2, 3, 2),)),
+    )

@@ -125,7 +125,7 @@ def test_shapes_that_do_not_fit_are_refused_with_both_sides(config: Any, shapes:
 
 
 ARGUMENT_ERRORS: list[tuple[dict[str, Any], str]] = [
-    ({"type": "Conv2D", "filters": 2, "kernel_size": 3, "data_format": "channels_first"}, "must be `channels_last`"),
+    ({"type": "Conv2D", "filters": 2, "kernel_size": 3, "data_format": "first"}, "'channels_last' or 'channels_first'"),
     ({"type": "Conv2D", "filters": 3, "kernel_size": 3, "groups": 2}, "must be a multiple of `groups`"),
     ({"type": "Conv2D", "filters": 3, "kernel_size": 0}, "must be at least 1"),
     ({"type": "Conv2D", "filters": 3, "kernel_size": 3, "strides": 2, "dilation_rate": 2}, "not both"),
