@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from kerascli.graph import Graph, Node
 from kerascli.ops.ir import Array
+from kerascli.runner import Prediction, Runner
 from kerascli.sources.base import Split
-from kerascli.trainer import Prediction, Runner
 
 ROWS = 1024
 

@@ -15,11 +15,12 @@ from kerascli.ops.ir import Array
 from kerascli.program.build import prediction_program, training_program
 from kerascli.program.plan import Plan, make_plan
 from kerascli.program.program import Program
+from kerascli.runner import Logs, Runner
 from kerascli.sources.base import Split
 from kerascli.sources.raw import read_inputs, read_source, read_split
 from kerascli.spec import load
 from kerascli.stored import Stored, export
-from kerascli.trainer import Interrupted, Logs, Runner
+from kerascli.trainer import Interrupted
 from kerascli.training import Outcome, read_data, train
 
 __all__ = ["Interrupted", "Outcome", "evaluate", "export", "load", "plan", "predict", "train"]

@@ -26,10 +26,11 @@ from kerascli.keras_layout import OptimizerState, optimizer_state
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.run import History, Run, find, git_commit
+from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Dataset
 from kerascli.spec import checked_name, resolved
 from kerascli.stored import Stored, signature_facts
-from kerascli.trainer import Averages, Evaluation, Interrupted, Logs, Progress, Runner, Trainer
+from kerascli.trainer import Interrupted, Progress, Trainer
 
 
 class Silence:

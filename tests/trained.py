@@ -8,8 +8,9 @@ from pathlib import Path
 from kerascli.check import check
 from kerascli.model import Model
 from kerascli.ops.ir import Array
+from kerascli.runner import Logs, Runner
 from kerascli.sources.base import Dataset
-from kerascli.trainer import Logs, Runner, Trainer
+from kerascli.trainer import Trainer
 from kerascli.training import Silence, read_data
 
 

@@ -11,7 +11,8 @@ from kerascli.adaptation import adapt
 from kerascli.bench.job import read
 from kerascli.check import check
 from kerascli.model import Model
-from kerascli.trainer import Logs, Runner, Trainer
+from kerascli.runner import Logs, Runner
+from kerascli.trainer import Trainer
 from kerascli.training import Silence, read_data
 
 

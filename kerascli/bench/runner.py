@@ -29,7 +29,7 @@ from kerascli.check import Checked, check
 from kerascli.engine.team import cores
 from kerascli.graph import Graph
 from kerascli.model import Model
-from kerascli.trainer import Runner
+from kerascli.runner import Runner
 from kerascli.training import read_data
 
 SAMPLES = 12800

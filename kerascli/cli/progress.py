@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kerascli.cli import render
-from kerascli.trainer import Averages, Logs
+from kerascli.runner import Averages, Logs
 
 WIDTH = 26
 """Cells of the bar, at most."""

@@ -19,10 +19,10 @@ preprocessing data sources callbacks
 diagnose overrides spec
 expand graph objective check
 program engine
-model trainer adaptation
+model runner trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
-curves run stored predictions
-training
+curves run checkpoint stored predictions
+outcome training verify
 explain schema overview summary
 api bench
 cli

@@ -16,8 +16,9 @@ from kerascli import keras_config, keras_files
 from kerascli.check import check
 from kerascli.model import Model
 from kerascli.ops.ir import Array
+from kerascli.runner import Averages, Logs, Runner
 from kerascli.sources.base import Dataset
-from kerascli.trainer import Averages, Logs, Runner, Trainer
+from kerascli.trainer import Trainer
 from kerascli.training import read_data
 
 
