@@ -147,7 +147,8 @@ def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = Tru
     config: Config = {"name": name, "trainable": trainable, "dtype": policy()}
     for key, item in {**ADDED.get(kind, {}), **fields, **part.keras_config(*shapes)}.items():
         if isinstance(item, Layer):
-            config[key] = layer(item, item.name or snake_case(type(item).__name__), shapes, item.trainable)
+            title, inner = item.name or snake_case(type(item).__name__), part.wrapped_shapes(*shapes)
+            config[key] = layer(item, title, inner, item.trainable)
         elif (kind, key) not in UNWRITTEN and (item is not None or (kind, key) not in IF_SET):
             config[key] = value(key, item)
     _mend(kind, config)

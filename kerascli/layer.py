@@ -95,6 +95,10 @@ class Layer(Component):
         """Extra or differing entries of Keras's own config; most layers have none."""
         return {}
 
+    def wrapped_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """Shapes of what a layer held by this one reads, given those that this one reads."""
+        return shapes
+
     def arguments(self, items: Sequence[Item]) -> tuple[tuple[Item, ...], dict[str, Any]]:
         """Of one item for each layer it reads (shapes, values): those of `inputs`, and those of `references` by field.
 

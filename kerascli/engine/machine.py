@@ -62,7 +62,7 @@ class Machine:
                 value = root.value
                 if value.scope == Scope.BLOCK:
                     if root.wide and root not in self.wide:
-                        self.wide[root] = self.memory.zeros((plan.batch * value.size,), self._kind(value))
+                        self.wide[root] = self.memory.zeros((plan.batch * value.sample_size,), self._kind(value))
                 elif root not in self.held:
                     if (seen := self._seen_transposed(root)) is not None:
                         self.held[root] = seen
@@ -80,7 +80,9 @@ class Machine:
         if not isinstance(root.value.op, TransposeMatrix):
             return None
         readers = [s.value for s in self.plan.steps() if any(i.root() is root for i in s.inputs)]
-        if not all(isinstance(v.op, MatMul) and prod(v.whole(self.plan.block)[:-1]) >= MANY_ROWS for v in readers):
+        if not all(
+            isinstance(v.op, MatMul) and prod(v.whole(self.plan.block * v.times)[:-1]) >= MANY_ROWS for v in readers
+        ):
             return None
         source = next(s.inputs[0] for s in self.plan.steps() if s.out is root)
         return self._array(source, 0, 0, 0).T
@@ -102,7 +104,7 @@ class Machine:
         """The array of a sink: whole batch for a BLOCK value, the one array otherwise."""
         slot = self.slots[value]
         if value.scope == Scope.BLOCK:
-            return self.wide[slot.root()][: rows * value.size].reshape(value.whole(rows))
+            return self.wide[slot.root()][: rows * value.sample_size].reshape(value.whole(rows * value.times))
         return self.held[slot.root()].reshape(value.shape)
 
     def bind(self, rows: int, feeds: Mapping[str, Array], lanes: Sequence[int]) -> Bound:
@@ -147,11 +149,11 @@ class Machine:
         if root.value.scope != Scope.BLOCK:
             return self.held[root].reshape(value.shape)
         if root.wide:
-            size = root.value.size
+            size = root.value.sample_size
             array = self.wide[root][start * size : stop * size]
         else:
-            array = self._in_arena(lane, self.plan.offsets[root], rows * value.size, self._kind(value))
-        return array.reshape(value.whole(rows))
+            array = self._in_arena(lane, self.plan.offsets[root], rows * value.sample_size, self._kind(value))
+        return array.reshape(value.whole(rows * value.times))
 
     def _in_arena(self, lane: int, offset: int, size: int, kind: np.dtype[np.generic]) -> Array:
         return self.arenas[lane][offset : offset + size * kind.itemsize].view(kind)
@@ -172,6 +174,7 @@ class Machine:
             out = self._array(step.out, lane, start, stop)
             return [partial(np.take, feeds[op.name], self.index[start:stop], 0, out, "clip")]
         inputs = [self._array(slot, lane, start, stop) for slot in step.inputs]
+        rows *= value.work_times
         shapes = op.scratch(rows, *value.inputs)
         site = Site(
             rows,
@@ -240,6 +243,7 @@ class Machine:
         op, value = step.value.op, step.value
         arrays = [self._array(slot, 0, 0, rows) for slot in (step.out, *step.inputs, *step.further)]
         out, inputs, aux = arrays[0], arrays[1 : 1 + len(step.inputs)], arrays[1 + len(step.inputs) :]
+        rows *= value.work_times
         scratch = [
             np.empty(shape, self.dtype if dtype == "float" else np.dtype(dtype))
             for shape, dtype in op.scratch(rows, *value.inputs)

@@ -5,7 +5,8 @@ A program works on blocks of samples. Every value has a scope:
 - WEIGHT: there before the step begins (weights, constants, variables such as the step number);
 - STEP:   computed once per training step, for example a batch statistic or the gradient of a weight;
 - BLOCK:  one array per block of samples. Its `shape` leaves the batch axis out; the array itself has the block's
-          row count at `batch_axis`: shape (3, 5) and batch_axis 1 is an array (3, n, 5).
+          row count at `batch_axis`: shape (3, 5) and batch_axis 1 is an array (3, n, 5). A *folded* value has
+          `times` rows a sample: the steps of a sequence, taken for rows of their own (fold.py).
 
 An op that `contracts` reads blocks and sums over the samples, so its result has scope STEP.
 """
@@ -42,6 +43,8 @@ class Type(NamedTuple):
     shape: Shape
     dtype: str = "float"
     batch_axis: int = 0
+    times: int = 1
+    """Rows a sample has; the trace finds it from an op's inputs."""
 
 
 @dataclass(slots=True)
@@ -49,7 +52,7 @@ class Site:
     """What an op knows when its calls are bound to arrays."""
 
     rows: int
-    """Samples in this block (1 in scope STEP)."""
+    """Rows in this block (1 in scope STEP): its samples, times the rows of each."""
     dtype: np.dtype[Any]
     """The program's float type."""
     scratch: list[Array] = field(default_factory=list)
@@ -82,6 +85,8 @@ class Op:
     """Reads blocks, sums over their samples; the result has scope STEP."""
     whole_batch: ClassVar[bool] = False
     """Reads blocks like an op that contracts, but all of the batch at once, after its blocks are done."""
+    mixes: ClassVar[bool] = False
+    """Makes a value for each sample from all samples of the batch: done for all at once, between block stages."""
     in_place: ClassVar[tuple[int, ...]] = ()
     """Inputs whose memory the output may take when nobody reads them later (same shape and dtype)."""
     cheap: ClassVar[bool] = True
@@ -92,6 +97,8 @@ class Op:
     """Walks through its arrays a time step at a time: a step's part, not the whole, has to fit the cache."""
     view: ClassVar[bool] = False
     """The output is the input's memory seen in another shape; no call is made."""
+    refolds: ClassVar[bool] = False
+    """The result's `times` is what the op infers, not that of its inputs."""
 
     fields: ClassVar[tuple[str, ...]] = ()
     """Names of what it is made of, in order; annotations as ClassVar are no fields."""
@@ -131,7 +138,7 @@ class Op:
         return ()
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        """Whole shapes and dtypes of the temporary arrays a block of `rows` samples needs."""
+        """Whole shapes and dtypes of the temporary arrays a block of `rows` rows needs."""
         return ()
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
@@ -182,17 +189,32 @@ class Value:
         return self.type.batch_axis
 
     @property
+    def times(self) -> int:
+        """Rows a sample."""
+        return self.type.times
+
+    @property
+    def work_times(self) -> int:
+        """Rows a sample that the op works on: where the result is a sum over them, those of its inputs."""
+        return max(v.type.times for v in (self, *self.inputs))
+
+    @property
     def rank(self) -> int:
         """Axes of the array, the batch axis included."""
         return len(self.shape) + (self.scope == Scope.BLOCK)
 
     @property
     def size(self) -> int:
-        """Elements a sample (BLOCK) or in all."""
+        """Elements a row (BLOCK) or in all."""
         return prod(self.shape)
 
+    @property
+    def sample_size(self) -> int:
+        """Elements a sample (BLOCK) or in all."""
+        return self.size * self.times
+
     def whole(self, rows: int) -> Shape:
-        """The array's shape for a block of `rows` samples."""
+        """The array's shape for a block of `rows` rows."""
         k = self.batch_axis
         return (*self.shape[:k], rows, *self.shape[k:]) if self.scope == Scope.BLOCK else self.shape
 
@@ -215,6 +237,8 @@ class Trace:
     def __init__(self) -> None:
         self.values: list[Value] = []
         self.streams = 0
+        self.times = 1
+        """Rows a sample of the values that are being made from nothing: random numbers."""
         self._known: dict[tuple[Op, tuple[int, ...]], Value] = {}
 
     def add(self, op: Op, *inputs: Value, scope: Scope | None = None) -> Value:
@@ -224,10 +248,12 @@ class Trace:
         if scope is None:
             blocks = any(i.scope == Scope.BLOCK for i in inputs)
             scope = Scope.BLOCK if blocks and not (op.contracts or op.whole_batch) else Scope.STEP
-        value = self._record(op, inputs, op.infer(*inputs), scope)
-        value.further = tuple(
-            self._record(Further(k), (value,), kind, scope) for k, kind in enumerate(op.further(*inputs))
-        )
+        kinds = [op.infer(*inputs), *op.further(*inputs)]
+        if inputs and not op.refolds:
+            times = _common_times(inputs) if scope == Scope.BLOCK else 1
+            kinds = [kind if kind.times == times else kind._replace(times=times) for kind in kinds]
+        value = self._record(op, inputs, kinds[0], scope)
+        value.further = tuple(self._record(Further(k), (value,), kind, scope) for k, kind in enumerate(kinds[1:]))
         self._known[key] = value
         return value
 
@@ -240,6 +266,14 @@ class Trace:
         value = Value(op, inputs, kind, scope, self, len(self.values))
         self.values.append(value)
         return value
+
+
+def _common_times(inputs: Sequence[Value]) -> int:
+    """Rows a sample of the blocks among the inputs."""
+    found = {i.type.times for i in inputs if i.scope == Scope.BLOCK}
+    if len(found) > 1:
+        raise ShapeError(f"cannot combine values of {' and '.join(map(str, sorted(found)))} rows a sample")
+    return found.pop() if found else 1
 
 
 class Further(Op):

@@ -31,7 +31,7 @@ def product(a: Array, b: Array, out: Array) -> Call:
 
 
 def one_row_a_sample(x: Value) -> bool:
-    return x.scope == Scope.BLOCK and len(x.shape) == 1
+    return x.scope == Scope.BLOCK and len(x.shape) == 1 and x.times == 1
 
 
 class MatMul(Op):

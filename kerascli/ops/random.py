@@ -40,12 +40,14 @@ class _Random(Op):
     seed: int | None
     """The layer's own seed, in place of the run's."""
     shared: bool = False
+    times: int = 1
+    """Rows a sample, each with numbers of its own."""
 
     def infer(self) -> Type:
-        return Type(self.shape)
+        return Type(self.shape, times=self.times)
 
     def words(self) -> int:
-        """32-bit words a sample needs."""
+        """32-bit words a row needs."""
         raise NotImplementedError
 
     def word_scratch(self, rows: int) -> tuple[tuple[Shape, str], ...]:
@@ -56,7 +58,7 @@ class _Random(Op):
         assert site.row is not None
         offset, key = np.zeros((), np.uint32), np.zeros((), np.uint32)
         base = mixed(site.seed if self.seed is None else self.seed, self.stream, self.seed is not None)
-        start = partial(_start, base, site.row, 0 if self.shared else self.words(), offset, key)
+        start = partial(_start, base, site.row, 0 if self.shared else self.words() * self.times, offset, key)
         calls: list[Call] = [start, partial(np.add, np.arange(x.size, dtype=np.uint32).reshape(x.shape), offset, x)]
         for place, (shift, factor) in enumerate(MIXERS):
             calls += _xor_shift(x, t, shift)
@@ -138,7 +140,8 @@ class Noise(_Random):
 
 def keep_mask(trace: Trace, shape: Shape, rate: float, seed: int | None = None, shared: bool = False) -> Value:
     """What samples of that shape are multiplied by when they drop out: 0, or 1 / (1 - rate)."""
-    return _add(trace, KeepMask(shape, trace.stream(), seed, shared, float(rate)))
+    times = 1 if shared else trace.times
+    return _add(trace, KeepMask(shape, trace.stream(), seed, shared, times, float(rate)))
 
 
 def dropout(x: Value, rate: float, shape: Shape | None = None, seed: int | None = None, shared: bool = False) -> Value:
@@ -151,9 +154,14 @@ def dropout(x: Value, rate: float, shape: Shape | None = None, seed: int | None 
 
 def gaussian_noise(x: Value, stddev: float, seed: int | None = None) -> Value:
     """x plus normal noise of that deviation."""
-    noise = _add(x.trace, Noise(x.shape, x.trace.stream(), seed))
+    noise = _add(x.trace, Noise(x.shape, x.trace.stream(), seed, times=x.trace.times))
     return add(x, multiply(noise, stddev))
 
 
 def _add(trace: Trace, op: _Random) -> Value:
     return trace.add(op, scope=Scope.STEP if op.shared else Scope.BLOCK)
+
+
+def is_shared(op: Op) -> bool:
+    """Whether an op draws numbers that all samples share."""
+    return isinstance(op, _Random) and op.shared

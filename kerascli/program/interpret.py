@@ -32,6 +32,7 @@ def evaluate(
 
 def _compute(value: Value, arrays: dict[Value, Array], feeds: Mapping[str, Array | float], site: Site) -> None:
     rows, op = site.rows, value.op
+    site.rows *= value.work_times
     if isinstance(op, Constant):
         arrays[value] = op.array(site.dtype)
     elif isinstance(op, (Input, Weight, Variable)):
@@ -43,12 +44,12 @@ def _compute(value: Value, arrays: dict[Value, Array], feeds: Mapping[str, Array
     else:
         inputs = [arrays[i] for i in value.inputs]
         if op.view:
-            arrays[value] = inputs[0].reshape(value.whole(rows))
+            arrays[value] = inputs[0].reshape(value.whole(rows * value.times))
             return
         for v in (value, *value.further):
-            arrays[v] = np.full(v.whole(rows), 77, site.dtype if v.dtype == "float" else v.dtype)
+            arrays[v] = np.full(v.whole(rows * v.times), 77, site.dtype if v.dtype == "float" else v.dtype)
         site.aux = [arrays[v] for v in value.further]
-        for shape, kind in op.scratch(rows, *value.inputs):
+        for shape, kind in op.scratch(site.rows, *value.inputs):
             site.scratch.append(np.full(shape, 77, site.dtype if kind == "float" else kind))
         for call in op.bind(site, arrays[value], *inputs):
             call()

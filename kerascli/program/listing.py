@@ -20,7 +20,8 @@ def describe(program: Program, plan: Plan) -> Facts:
             stages.append({"kind": "block" if number % 2 else "step", "ops": [_step(s, plan) for s in steps]})
     blocks = -(-plan.batch // plan.block)
     flops = sum(
-        s.value.op.flops(s.value, plan.block if s.stage % 2 else plan.batch) * (blocks if s.stage % 2 else 1)
+        s.value.op.flops(s.value, (plan.block if s.stage % 2 else plan.batch) * s.value.work_times)
+        * (blocks if s.stage % 2 else 1)
         for s in plan.steps()
     )
     wide = {s.root() for s in plan.slots() if s.root().wide}
@@ -31,7 +32,7 @@ def describe(program: Program, plan: Plan) -> Facts:
         "stages": stages,
         "flops_per_step": flops,
         "arena_bytes_per_lane": plan.arena_bytes,
-        "whole_batch_bytes": sum(plan.batch * s.value.size * itemsize(s.value.dtype, plan.dtype) for s in wide),
+        "whole_batch_bytes": sum(plan.batch * s.value.sample_size * itemsize(s.value.dtype, plan.dtype) for s in wide),
         "gradients": {path: _name(value) for path, value in program.gradients.items()},
     }
 
@@ -68,15 +69,16 @@ def _count(number: int, noun: str) -> str:
 
 def _step(step: Step, plan: Plan) -> Facts:
     value, rows = step.value, plan.block if step.stage % 2 else plan.batch
+    shape = value.whole(plan.block * value.times)
     return {
         "value": _name(value),
         "op": _op(value.op),
         "inputs": [_source(slot) for slot in step.inputs],
-        "shape": list(value.whole(plan.block)),
+        "shape": list(shape),
         "dtype": plan.dtype if value.dtype == "float" else value.dtype,
         "place": _place(step.out, plan, is_contraction(value)),
-        "bytes": prod(value.whole(plan.block)) * itemsize(value.dtype, plan.dtype),
-        "flops": value.op.flops(value, rows),
+        "bytes": prod(shape) * itemsize(value.dtype, plan.dtype),
+        "flops": value.op.flops(value, rows * value.work_times),
     }
 
 

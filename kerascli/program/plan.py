@@ -101,6 +101,7 @@ def stage_of(values: Iterable[Value]) -> dict[Value, int]:
         in_blocks = value.scope == Scope.BLOCK or is_contraction(value)
         if value.scope == Scope.BLOCK and value.op.at_once(value):
             in_blocks = stage[value.inputs[0]] <= 1
+        in_blocks = in_blocks and not value.op.mixes
         stage[value] = max(ready + (ready % 2 != in_blocks), int(in_blocks))
     return stage
 
@@ -157,7 +158,7 @@ class Scheduler:
         maker = _maker(source)
         if self._is_wide(source) or not _redone(maker):
             return True
-        return bool(maker.inputs) and 0 < source.size <= self._price(source, stage)
+        return bool(maker.inputs) and 0 < source.sample_size <= self._price(source, stage)
 
     def _price(self, value: Value, stage: int) -> int:
         """Numbers a sample that would have to be kept, and are not yet, if `value` were wanted in `stage`."""
@@ -165,7 +166,7 @@ class Scheduler:
             return 0
         maker = _maker(value)
         if not _redone(maker):
-            return value.size
+            return value.sample_size
         return sum(self._price(source, stage) for source in set(maker.inputs))
 
     def _is_wide(self, value: Value) -> bool:
@@ -233,14 +234,16 @@ def place(plan: Plan) -> None:
                 root = slot.root()
                 first.setdefault(root, position)
                 last[root] = position
-            temporaries = list(step.value.op.scratch(plan.block, *step.value.inputs))
+            rows = plan.block * step.value.work_times
+            temporaries = list(step.value.op.scratch(rows, *step.value.inputs))
             if is_contraction(step.value):
                 temporaries.append((step.value.shape, step.value.dtype))
             for k, (shape, dtype) in enumerate(temporaries):
                 spans.append((_bytes(shape, dtype, plan.dtype), position, position, (step, k)))
         for slot, start in first.items():
             if slot.value.scope == Scope.BLOCK and not slot.wide and slot.stage == number:
-                size = _bytes(slot.value.whole(plan.block), slot.value.dtype, plan.dtype)
+                shape = slot.value.whole(plan.block * slot.value.times)
+                size = _bytes(shape, slot.value.dtype, plan.dtype)
                 spans.append((size, start, last[slot], slot))
         _fit(plan, spans)
 
@@ -287,7 +290,7 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
     stepwise = any(step.value.op.stepwise for stage in stages for step in stage)
     for step in (step for stage in stages for step in stage):
         if step.stage % 2:
-            flops += step.value.op.flops(step.value, 1)
+            flops += step.value.op.flops(step.value, step.value.work_times)
             calls += 1
         if is_contraction(step.value):
             sums += step.value.size
