@@ -16,42 +16,44 @@ from functools import partial
 import numpy as np
 
 from kerascli.ops.elementwise import add, multiply
-from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value, constant
+from kerascli.ops.ir import Array, Call, Shape, Site, Type, Value, constant
 from kerascli.ops.linear import column_sums, transpose_matrix
 from kerascli.ops.recurrent import (
-    LARGEST_EXPONENT,
     SequenceOp,
     StateProduct,
+    befores,
+    by_gate,
+    chunk_of,
+    chunk_room,
     keep_where,
-    project,
+    project_gates,
     sequence,
     skipped,
     step_order,
 )
+from kerascli.ops.recurrent_gradient import SequenceGradient
 from kerascli.ops.shape import cut
-
-
-def split(x: Array) -> tuple[Array, Array, Array]:
-    """The three parts of (..., 3H) as views."""
-    z, r, h = np.split(x, 3, -1)
-    return z, r, h
 
 
 class Gru(SequenceOp):
     """States (T, n, H) at every time, or (n, H) after the last step.
 
     Roles beside the common ones: rb (3H,), the state's bias, and rbh (H,), its last third, prepared.
-    Further outputs: z, r, c (T, n, 3H), a (T, n, H), and the states where the first output is the last.
+    Further outputs: z, r, c (T, 3, n, H), a (T, n, H); the states at every time where the first output is the last; and
+    the last states that are asked for.
     """
 
     gates = 3
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:
-        return self.of_steps(inputs, 3, 1, *(() if self.sequences else (1,)))
+        steps, units = self.extent(inputs)
+        gates = Type((steps, 3, units), batch_axis=2)
+        return (gates, *self.of_steps(inputs, 1, *(() if self.sequences else (1,))), *self.end_types(inputs))
 
     def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
         steps, units = self.extent(inputs)
         return (
+            (chunk_room(3, rows, units), "float"),
             ((rows, 3 * units), "float"),
             ((rows, units), "float"),
             *((((3, rows, units), "float"),) if "drop" in self.roles else ()),
@@ -63,26 +65,26 @@ class Gru(SequenceOp):
         gates, inner = site.aux[:2]
         states = out if self.sequences else site.aux[2]
         steps, rows, units = inner.shape
-        recurrent, term, *rest = site.scratch
+        room, recurrent, term, *rest = site.scratch
         skip, calls = skipped(a.get("mask"), rest)
         states_by_u = StateProduct(3, a.get("drop"), rest[0] if "drop" in a else None)
-        calls += project(a, gates)
+        share = by_gate(recurrent, 3)
         one, zeros = site.dtype.type(1), site.constant(0, (rows, units))
-        limit = site.constant(LARGEST_EXPONENT, (rows, 2 * units))
-        offset = a.get("rbh", zeros)
-        before = a.get("h0")
-        for t in step_order(steps, self.backwards):
-            h, (z, r, c), zr = states[t], split(gates[t]), gates[t][:, : 2 * units]
-            if before is None:
-                calls.append(partial(np.copyto, inner[t], offset))
-            else:
+        order, chunk = step_order(steps, self.backwards), chunk_of(3, steps, rows, units)
+        before, h = a.get("h0"), states[0]
+        for k, t in enumerate(order):
+            if k % chunk == 0:
+                times = order[k : k + chunk]
+                calls += project_gates(a, slice(min(times), max(times) + 1), room, gates)
+            h, (z, r, c), zr = states[t], gates[t], gates[t][:2]
+            if before is not None:
                 calls += states_by_u.forward(before, a["us"], recurrent)
-                calls.append(partial(np.add, zr, recurrent[:, : 2 * units], zr))
-                calls.append(partial(np.add, recurrent[:, 2 * units :], offset, inner[t]))
+                calls += [partial(np.add, zr, share[:2], zr), partial(np.add, share[2], a.get("rbh", zeros), inner[t])]
+            else:
+                calls.append(partial(np.copyto, inner[t], a.get("rbh", zeros)))
             start = zeros if before is None else before
             calls += [
-                partial(np.minimum, zr, limit, out=zr),
-                partial(np.exp, zr, zr),
+                partial(np.exp, zr, zr),  # may overflow to infinity, whose reciprocal is the 0 that is meant
                 partial(np.add, zr, one, zr),
                 partial(np.reciprocal, zr, zr),
                 partial(np.multiply, r, inner[t], term),
@@ -94,110 +96,76 @@ class Gru(SequenceOp):
             ]
             calls += keep_where(None if skip is None else skip[t], h, start)
             before = h
-        return calls if self.sequences or before is None else [*calls, partial(np.copyto, out, before)]
+        return [*calls, *self.keep_last(site, out, h=h)]
 
-    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+    def gradients(self, y: Value, *dys: Value | None) -> Sequence[Value | None]:
         v = self.by_role(y.inputs)
         gates, inner = y.further[:2]
         states = y if self.sequences else y.further[2]
-        known = {"dy": dy, "gates": gates, "inner": inner, "states": states, "ut": transpose_matrix(v["u"])}
+        known = self.incoming(y, dys)
+        known |= {"gates": gates, "inner": inner, "states": states, "ut": transpose_matrix(v["u"])}
         known |= {r: v[r] for r in ("mask", "h0", "drop") if r in v}
-        ds = y.trace.add(GruGradient(tuple(known), self.backwards, self.sequences), *known.values())
-        found = {**self.input_gradients(y, ds.further[0]), "u": self.state_gradient(y, states, ds)}
+        ds = y.trace.add(GruGradient(tuple(known), self.backwards), *known.values())
+        found = {**self.input_gradients(y, ds.further[-1]), "u": self.state_gradient(y, states, ds)}
         if "rb" in v:
             found["rb"] = column_sums(ds, ds.shape[-1])
         if "h0" in v:
-            found["h0"] = ds.further[1]
+            found["h0"] = ds.further[0]
         return [found.get(r) for r in self.roles]
 
 
-class GruGradient(Op):
-    """Gradients of the state's share of z, r and a (T, n, 3H); further, of the inputs' share (z, r, c), and of h0.
+class GruGradient(SequenceGradient):
+    """Gradients of the state's share of z, r and a (T, n, 3H); further, of h0, and of the inputs' share (z, r, c).
 
-    All are dh times a factor known beforehand: for z (h₋ − c) z(1−z), for c (1−z)(1−c²), for a that times r, for r that
-    times a r(1−r). Then dh ← dh z + (z, r, a gradients) @ Uᵀ.
+    All are dh times a factor: for z (h₋ − c) z(1−z), for c (1−z)(1−c²), for a that times r, for r that times a r(1−r).
+    Then dh ← dh z + (z, r, a gradients) @ Uᵀ.
     """
 
-    roles: tuple[str, ...]
-    backwards: bool
-    sequences: bool
-    cheap = False
-
-    def infer(self, *inputs: Value) -> Type:
-        return inputs[self.roles.index("gates")].type
+    gates = 3
+    parts = 4
+    saved = "states"
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:
-        first = (inputs[self.roles.index("gates")].type,)
-        return (*first, inputs[self.roles.index("h0")].type) if "h0" in self.roles else first
+        return (*super().further(*inputs), self.infer(*inputs))
 
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        steps, units = inputs[self.roles.index("states")].shape
-        return (
-            *((((rows, units), "float"),) * 2),
-            *((((3, rows, units), "float"),) if "drop" in self.roles else ()),
-            *((((steps, rows), "bool"),) if "mask" in self.roles else ()),
-        )
-
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        a = dict(zip(self.roles, inputs, strict=True))
-        update, candidate = split(a["gates"])[0], split(site.aux[0])[2]
-        steps, rows, units = a["states"].shape
-        dh, dh_before, *rest = site.scratch
-        skip, calls = skipped(a.get("mask"), rest)
-        states_by_u = StateProduct(3, a.get("drop"), rest[0] if "drop" in a else None)
-        by_gate = out.reshape(steps, rows, 3, units)
-        calls += self._factors(site, a, skip, out, candidate)
-        calls.append(partial(np.copyto, dh, 0 if self.sequences else a["dy"]))
-        for k, t in enumerate(step_order(steps, not self.backwards)):
-            if self.sequences:
-                calls.append(partial(np.add, dh, a["dy"][t], dh))
-            calls += [
-                partial(np.multiply, by_gate[t], dh[:, None], by_gate[t]),
-                partial(np.multiply, candidate[t], dh, candidate[t]),
-            ]
-            if k == steps - 1 and "h0" not in a:
-                break
-            calls += states_by_u.backward(out[t], a["ut"], dh_before)
-            where = {} if skip is None else {"where": a["mask"][t][:, None]}
-            calls.append(partial(np.multiply, dh, update[t], dh, **where))
-            calls.append(partial(np.add, dh_before, dh, dh_before))
-            dh, dh_before = dh_before, dh
-        inputs_share = site.aux[0][..., : 2 * units]
-        calls.append(partial(np.copyto, inputs_share, out[..., : 2 * units]))
-        return calls if "h0" not in a else [*calls, partial(np.copyto, site.aux[1], dh)]
-
-    def _factors(
-        self, site: Site, a: Mapping[str, Array], skip: Array | None, out: Array, candidate: Array
+    def factors(
+        self, site: Site, a: Mapping[str, Array], s: slice, skip: Array | None, d: Array, own: Sequence[Array]
     ) -> list[Call]:
-        """What dh is multiplied by to give each gradient, written where that will stand."""
-        (z, r, c), (qz, qr, qa) = split(a["gates"]), split(out)
-        states, one = a["states"], site.dtype.type(1)
-        here, there, begin = (slice(1, None), slice(None, -1), 0)
-        if self.backwards:
-            here, there, begin = there, here, len(states) - 1
+        gates, states, one = a["gates"][s], a["states"], site.dtype.type(1)
+        z, r, c = (gates[:, k] for k in range(3))
+        qz, qr, qa, qc = (d[:, k] for k in range(4))
+        start = a.get("h0", site.constant(0, states.shape[1:]))
+        pairs = befores(states, start, s, self.backwards)
         calls: list[Call] = [
-            partial(np.subtract, states[there], c[here], qa[here]),
-            partial(np.subtract, a.get("h0", site.constant(0, states.shape[1:])), c[begin], qa[begin]),
-            partial(np.subtract, one, z, candidate),
-            partial(np.multiply, z, candidate, qz),
+            *(partial(np.subtract, h, c[here], qz[here]) for here, h in pairs),
+            partial(np.subtract, one, z, qa),
+            partial(np.multiply, qz, z, qz),
             partial(np.multiply, qz, qa, qz),
-            partial(np.multiply, c, c, qr),
-            partial(np.subtract, one, qr, qr),
-            partial(np.multiply, candidate, qr, candidate),
-            partial(np.multiply, candidate, r, qa),
+            partial(np.multiply, c, c, qc),
+            partial(np.subtract, one, qc, qc),
+            partial(np.multiply, qc, qa, qc),
+            partial(np.multiply, qc, r, qa),
             partial(np.subtract, one, r, qr),
             partial(np.multiply, qr, qa, qr),
-            partial(np.multiply, qr, a["inner"], qr),
+            partial(np.multiply, qr, a["inner"][s], qr),
         ]
-        if skip is not None:
-            calls += [partial(np.copyto, out, 0, where=skip), partial(np.copyto, candidate, 0, where=skip)]
-        return calls
+        return calls if skip is None else [*calls, partial(np.copyto, d, 0, where=skip[s][:, None])]
 
-    def flops(self, y: Value, rows: int) -> int:
-        return rows * y.size * (2 * (y.shape[-1] // 3) + 8)
+    def meet(self, a: Mapping[str, Array], t: int, d: Array, dh: Array, own: Sequence[Array], place: int) -> list[Call]:
+        return [partial(np.multiply, d, dh, d)]
+
+    def onward(
+        self, a: Mapping[str, Array], t: int, skip: Array | None, dh: Array, before: Array, own: Sequence[Array]
+    ) -> list[Call]:
+        where = {} if skip is None else {"where": a["mask"][t][:, None]}
+        return [partial(np.multiply, dh, a["gates"][t, 0], dh, **where), partial(np.add, before, dh, before)]
+
+    def leave(self, site: Site, s: slice, d: Array) -> list[Call]:
+        share = by_gate(site.aux[-1][s], 3)
+        return [partial(np.copyto, share[:, :2], d[:, :2]), partial(np.copyto, share[:, 2], d[:, 3])]
 
 
-def gru(values: Mapping[str, Value], backwards: bool = False, sequences: bool = False) -> Value:
+def gru(values: Mapping[str, Value], backwards: bool = False, sequences: bool = False, state: bool = False) -> Value:
     """The states of a GRU. `values` by role: x, w, u, b, rb (or z, u, rb), and optionally mask, h0 and drop."""
     trace, units = values["u"].trace, values["u"].shape[0]
     scale = constant(trace, np.repeat([-1.0, -1.0, 1.0], units))
@@ -209,4 +177,4 @@ def gru(values: Mapping[str, Value], backwards: bool = False, sequences: bool = 
     if "rb" in values:
         prepared["rbh"] = cut(values["rb"], 2 * units, 3 * units)
     values = {**values, **prepared}
-    return sequence(Gru(tuple(values), backwards, sequences), values)
+    return sequence(Gru(tuple(values), backwards, sequences, state), values)

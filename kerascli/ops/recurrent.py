@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,8 +28,6 @@ from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Typ
 from kerascli.ops.linear import RowsProduct, column_sums, matmul, product, rows_of, transpose_matrix
 from kerascli.ops.shape import move_batch, whole_axis
 
-LARGEST_EXPONENT = 80.0
-"""exp is finite up to here in float32, and 1 / (1 + exp(80)) is as good as 0."""
 CHUNK = 1 << 16
 """Elements of a few steps' gates, which stay in the cache between the factors and the steps that use them."""
 
@@ -51,6 +50,34 @@ def project(arrays: Mapping[str, Array], out: Array) -> list[Call]:
 def gate_major(x: Array, gates: int) -> Array:
     """(..., n, G·H) → (G, ..., n, H), a view."""
     return np.moveaxis(x.reshape(*x.shape[:-1], gates, -1), -2, 0)
+
+
+def by_gate(x: Array, gates: int) -> Array:
+    """(..., n, G·H) → (..., G, n, H), a view. Gates lie one after the other where they are worked on: it is faster."""
+    return x.reshape(*x.shape[:-1], gates, -1).swapaxes(-3, -2)
+
+
+def chunk_of(parts: int, steps: int, rows: int, units: int) -> int:
+    """Steps whose gates stay in the cache from one pass to the next."""
+    return max(1, min(steps, CHUNK // (parts * rows * units)))
+
+
+def chunk_room(parts: int, rows: int, units: int) -> Shape:
+    """Room for the gates of so many steps; never more for fewer rows."""
+    return (max(CHUNK, parts * rows * units),)
+
+
+def project_gates(a: Mapping[str, Array], s: slice, room: Array, gates: Array) -> list[Call]:
+    """The inputs' share of all gates of some steps in one product, then gate by gate: gates (T, G, n, H)."""
+    here = gates[s]
+    steps, count, rows, units = here.shape
+    if "zs" in a:
+        return [partial(np.copyto, here, by_gate(a["zs"][s], count))]
+    projected = room[: here.size].reshape(steps, rows, count * units)
+    calls = [product(rows_of(a["x"][s]), a["ws"], rows_of(projected))]
+    if "bs" in a:
+        return [*calls, partial(np.add, by_gate(projected, count), a["bs"].reshape(count, 1, -1), here)]
+    return [*calls, partial(np.copyto, here, by_gate(projected, count))]
 
 
 class StateProduct:
@@ -89,20 +116,38 @@ def skipped(mask: Array | None, scratch: list[Array]) -> tuple[Array | None, lis
     return skip[..., None], [partial(np.logical_not, mask, skip)]
 
 
+def befores(states: Array, start: Array, s: slice, backwards: bool) -> list[tuple[slice | int, Array]]:
+    """The state before each of some steps (T, n, H): pairs of places among these steps, and states."""
+    low, high = s.start, s.stop
+    first = len(states) - 1 if backwards else 0
+    if not low <= first < high:
+        return [(slice(None), states[low + 1 : high + 1] if backwards else states[low - 1 : high - 1])]
+    if backwards:
+        return [(high - 1 - low, start), (slice(0, high - 1 - low), states[low + 1 : high])]
+    return [(0, start), (slice(1, None), states[low : high - 1])]
+
+
 def keep_where(skip: Array | None, new: Array, old: Array) -> list[Call]:
     """Put the old values back into `new` for the samples that skip this step."""
     return [] if skip is None else [partial(np.copyto, new, old, where=skip)]
 
 
 class SequenceOp(Op):
-    """A whole recurrent sequence. The first output is the state at every time, or only after the last step."""
+    """A whole recurrent sequence. The first output is the state at every time, or only after the last step.
+
+    The last further outputs are the states after the last step, where `state` asks for them: without the first of them
+    where that is the first output already.
+    """
 
     roles: tuple[str, ...]
     backwards: bool
     sequences: bool
+    state: bool = False
     cheap = False
     stepwise = True
     gates = 1
+    initial: ClassVar[tuple[str, ...]] = ("h0",)
+    """Roles of the states before the first step."""
 
     def by_role(self, inputs: Iterable[Value]) -> dict[str, Value]:
         return dict(zip(self.roles, inputs, strict=True))
@@ -127,6 +172,32 @@ class SequenceOp(Op):
         """Types of saved values (T, n, width · H)."""
         steps, units = self.extent(inputs)
         return tuple(Type((steps, width * units), batch_axis=1) for width in widths)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Roles of the last states that are further outputs: h, c."""
+        return tuple(role[0] for role in self.initial[not self.sequences :]) if self.state else ()
+
+    def end_types(self, inputs: Iterable[Value]) -> tuple[Type, ...]:
+        return (Type((self.extent(inputs)[1],)),) * len(self.ends)
+
+    def last_states(self, y: Value) -> tuple[Value, ...]:
+        """The states after the last step."""
+        found = y.further[len(y.further) - len(self.ends) :]
+        return found if self.sequences else (y, *found)
+
+    def keep_last(self, site: Site, out: Array, **last: Array) -> list[Call]:
+        """Copy the states after the last step, by role, to the outputs that are these."""
+        outputs = dict(zip(self.ends, site.aux[len(site.aux) - len(self.ends) :], strict=True))
+        if not self.sequences:
+            outputs["h"] = out
+        return [partial(np.copyto, array, last[role]) for role, array in outputs.items()]
+
+    def incoming(self, y: Value, dys: Sequence[Value | None]) -> dict[str, Value]:
+        """The gradients of the outputs by role: dy of the states at every time, dh and dc of the last ones."""
+        names = ("dy" if self.sequences else "dh", *(f"d{role}" for role in self.ends))
+        given = zip(names, (dys[0], *dys[len(dys) - len(self.ends) :]), strict=True)
+        return {name: d for name, d in given if d is not None}
 
     def input_gradients(self, y: Value, d: Value) -> dict[str, Value]:
         """Gradients of all that enters through the projection, from those of the gates (T, n, G·H)."""
