@@ -21,7 +21,7 @@ Config = dict[str, Any]
 
 MASKS = "keras.src.ops.numpy"
 """Module of the operations that make masks."""
-RECURRENT = {"SimpleRNN", "LSTM", "GRU"}
+RECURRENT = {"SimpleRNN", "LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 STATEFUL = {*RECURRENT, "Bidirectional"}
 """Layers whose further inputs are initial states."""
 RANDOM = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"}

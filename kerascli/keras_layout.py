@@ -124,7 +124,8 @@ def inner_name(node: Node, inner: str) -> str:
     name = node.name
     for step in inner.split("/"):
         if step == "cell":
-            name = snake_case(type(part).__name__) + "_cell"
+            kind = type(part).__name__
+            name = "conv_lstm_cell" if kind.startswith("ConvLSTM") else snake_case(kind) + "_cell"
         else:
             own = "layer" if step == "forward_layer" else step
             part = part.keras_config().get(own) or getattr(part, own)
@@ -134,5 +135,5 @@ def inner_name(node: Node, inner: str) -> str:
 
 def keras_path(place: Place) -> str:
     inner = [inner_name(place.node, step) for step in steps(place.inner)]
-    way = place.inner.split("/")[0].removesuffix("layer")
+    way = next((step.removesuffix("layer") for step in place.inner.split("/") if step.endswith("_layer")), "")
     return "/".join([place.node.name, *inner, place.spec.name.removeprefix(way)])
