@@ -58,8 +58,8 @@ class Loss(Component):
         """
         raise NotImplementedError
 
-    def counted(self, y_true: Value, shape: Shape) -> Value | None:
-        """A boolean of the values' shape that tells which targets count, or None if all do: part of the mask."""
+    def counted(self, y_true: Value, values: Value) -> Value | None:
+        """A boolean of the values' shape that tells which of them count, or None if all do: part of the mask."""
         return None
 
     def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:

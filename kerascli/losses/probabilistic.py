@@ -144,13 +144,13 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         rows = y_pred.shape[:-1]
         y_true = reshape(y_true, rows) if without_ones(y_true.shape) == without_ones(rows) else y_true
         values = ops.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
-        counted = self.counted(y_true, rows)
+        counted = self.counted(y_true, values)
         return values if counted is None else elementwise.multiply(values, elementwise.cast(counted, "float"))
 
-    def counted(self, y_true: Value, shape: Shape) -> Value | None:
+    def counted(self, y_true: Value, values: Value) -> Value | None:
         if self.ignore_class is None:
             return None
-        return elementwise.not_equal(reshape(y_true, shape), self.ignore_class)
+        return elementwise.not_equal(reshape(y_true, values.shape), self.ignore_class)
 
     def problem(self, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
         return unnumbered(self, self.axis, y_shape, classes, pred_shape)

@@ -156,7 +156,7 @@ def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weig
     values = target.loss.values(y_true, y_pred)
     if values.scope != Scope.BLOCK:
         return _whole_loss(name, target, values, mask, weighted)
-    if (counted := target.loss.counted(y_true, values.shape)) is not None:
+    if (counted := target.loss.counted(y_true, values)) is not None:
         mask = logical_and(mask, counted) if mask is not None and mask.shape == values.shape else counted
     inverse_batch = trace.add(Variable("inverse_batch"), scope=Scope.WEIGHT)
     given: Value | None = None
