@@ -143,7 +143,8 @@ def legacy_training(compiled: Config) -> Config:
 def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = True) -> Config:
     """One layer with its config and the input shape it was built with."""
     kind = type(part).__name__
-    fields = {key: getattr(part, key) for key in type(part).model_fields if key not in NOT_IN_CONFIG}
+    left_out = {*NOT_IN_CONFIG, *part.references}
+    fields = {key: getattr(part, key) for key in type(part).model_fields if key not in left_out}
     config: Config = {"name": name, "trainable": trainable, "dtype": policy()}
     for key, item in {**ADDED.get(kind, {}), **fields, **part.keras_config(*shapes)}.items():
         if isinstance(item, Layer):
