@@ -2,16 +2,23 @@
 
 import math
 from math import prod
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kerascli.component import Component, Example, Ints
 from kerascli.ops.ir import Array, Shape, ShapeError
 
 TRUNCATED_SD = 0.87962566103423978
 """Standard deviation of a standard normal variable that is cut off at two standard deviations."""
+
+
+def _numbers(value: Any) -> Any:
+    """A list as a tuple of floats, whole numbers among them."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
 
 
 class Initializer(Component):
@@ -77,6 +84,72 @@ class Identity(Initializer):
         self.check(shape)
         rows, columns = shape
         return np.multiply(np.eye(rows, columns), self.gain)
+
+
+WINDOWS: dict[str, tuple[float, ...]] = {
+    "boxcar": (1.0,),
+    "hann": (0.5, 0.5),
+    "hamming": (0.54, 0.46),
+    "blackman": (0.42, 0.5, 0.08),
+    "nuttall": (0.3635819, 0.4891775, 0.1365995, 0.0106411),
+    "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168),
+    "flattop": (0.21557895, 0.41663158, 0.277263158, 0.083578947, 0.006947368),
+}
+"""Sums of cosines: their weights, with signs in turn."""
+
+
+class STFT(Initializer):
+    """The kernel of a short-time Fourier transform, for Conv1D: (frame length, 1, frequencies).
+
+    cos(2π t f / F) or -sin(2π t f / F), times the window over its norm, where F = 2 (frequencies - 1).
+    Departure: of SciPy's windows, which Keras uses, those that are sums of cosines go by name.
+    """
+
+    aliases = ("STFTInitializer",)
+    examples = (
+        Example(),
+        Example({"side": "imag", "window": "hamming", "scaling": "spectrum", "periodic": True}),
+        Example({"window": None, "scaling": None}),
+    )
+
+    side: Literal["real", "imag"] = "real"
+    """Which part of the transform: the real (cosines) or the imaginary (sines)."""
+    window: (
+        Literal["boxcar", "hann", "hamming", "blackman", "nuttall", "blackmanharris", "flattop"]
+        | Annotated[tuple[float, ...], BeforeValidator(_numbers), Field(min_length=1)]
+        | None
+    ) = "hann"
+    """Name of the window, its values, or null for none."""
+    scaling: Literal["density", "spectrum"] | None = "density"
+    """What the window is divided by: the root of its sum of squares, its sum, or nothing."""
+    periodic: bool = False
+    """Whether a window known by name is one period, so that its repetitions join; else it is symmetric."""
+
+    def check(self, shape: Shape) -> None:
+        if len(shape) != 3 or shape[1] != 1:
+            raise ShapeError(f"STFT fills kernels (frame length, 1, frequencies), but the weight is {list(shape)}")
+        if isinstance(self.window, tuple) and len(self.window) != shape[0]:
+            raise ShapeError(f"STFT's window has {len(self.window)} values, but the frame length is {shape[0]}")
+
+    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+        self.check(shape)
+        frame, _, frequencies = shape
+        angle = np.pi * np.outer(np.arange(frame), np.arange(frequencies)) / max(frequencies - 1, 1)
+        kernel = np.cos(angle) if self.side == "real" else -np.sin(angle)
+        if self.window is not None:
+            window = self._window(frame)
+            norm = {"density": np.sqrt(np.sum(window**2)), "spectrum": np.sum(np.abs(window)), None: 1.0}[self.scaling]
+            kernel *= (window / norm)[:, None]
+        return kernel[:, None]
+
+    def _window(self, length: int) -> Array:
+        if isinstance(self.window, tuple):
+            return np.array(self.window)
+        assert self.window is not None
+        weights = WINDOWS[self.window]
+        angle = 2 * np.pi * np.arange(length) / max(length if self.periodic else length - 1, 1)
+        window: Array = sum(((-1) ** k * a * np.cos(k * angle) for k, a in enumerate(weights)), np.zeros(length))
+        return window if length > 1 else np.ones(1)
 
 
 class _Random(Initializer):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from kerascli.component import Component, load_family
 from kerascli.constraints import Constraint
-from kerascli.initializers import Initializer
+from kerascli.initializers import STFT, Initializer
 from kerascli.ops.ir import ShapeError
 from kerascli.regularizers import Regularizer
 from kerascli.schedules import Schedule
@@ -44,8 +44,9 @@ def test_every_member_has_an_example(family: type[Component]) -> None:
 
 @pytest.mark.parametrize("part", cases(Initializer))
 def test_the_same_generator_draws_the_same_values(part: Initializer) -> None:
-    first, second = (part.draw((6, 5), np.random.default_rng(3)) for _ in range(2))
-    assert first.shape == (6, 5)
+    shape = (6, 1, 5) if isinstance(part, STFT) else (6, 5)
+    first, second = (part.draw(shape, np.random.default_rng(3)) for _ in range(2))
+    assert first.shape == shape
     np.testing.assert_array_equal(first, second)
 
 
@@ -62,6 +63,8 @@ def test_a_seed_of_its_own_overrules_the_generator(name: str) -> None:
     [
         (Initializer.parse("Identity"), (3,)),
         (Initializer.parse("Orthogonal"), (3,)),
+        (Initializer.parse("STFT"), (8, 2, 5)),
+        (Initializer.parse({"type": "STFT", "window": [0.5, 1, 0.5]}), (4, 1, 3)),
         (Initializer.parse({"type": "HeNormal", "input_axes": [0], "output_axes": [4]}), (3, 2)),
         (Constraint.parse({"type": "MaxNorm", "axis": 2}), (3, 2)),
         (Regularizer.parse("OrthogonalRegularizer"), (3, 2, 2)),

@@ -11,7 +11,7 @@ import pytest
 
 from kerascli.component import Component, load_family
 from kerascli.constraints import Constraint
-from kerascli.initializers import Initializer
+from kerascli.initializers import WINDOWS, Initializer
 from kerascli.ops.ir import Input, Scope, Trace, Type, Weight
 from kerascli.program.interpret import evaluate
 from kerascli.regularizers import Regularizer
@@ -33,9 +33,10 @@ def cases(family: type[Component]) -> list[Any]:
 
 @pytest.mark.parametrize(("name", "config"), cases(Initializer))
 def test_draws_are_distributed_as_keras_s(name: str, config: dict[str, Any]) -> None:
-    ours = Initializer.parse({"type": name, **config}).draw(SHAPE, np.random.default_rng(1))
+    shape = (60, 1, 50) if name == "STFT" else SHAPE
+    ours = Initializer.parse({"type": name, **config}).draw(shape, np.random.default_rng(1))
     keras.utils.set_random_seed(0)
-    theirs = np.asarray(getattr(keras.initializers, name)(**config)(SHAPE))
+    theirs = np.asarray(getattr(keras.initializers, name)(**config)(shape))
     spread = theirs.std() / np.sqrt(theirs.size) + 1e-12
     assert abs(ours.mean() - theirs.mean()) < 6 * spread
     assert ours.std() == pytest.approx(theirs.std(), rel=0.06, abs=1e-12)
@@ -54,6 +55,18 @@ def test_the_cut_is_at_two_standard_deviations() -> None:
     draw = Initializer.parse({"type": "TruncatedNormal", "stddev": 1.0}).draw((100_000,), np.random.default_rng(0))
     assert 1.99 < np.abs(draw).max() <= 2
     assert draw.std() == pytest.approx(0.8796, rel=0.01)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("scaling", ["density", "spectrum", None])
+@pytest.mark.parametrize("window", [*WINDOWS, None, [0.5, 1.0, 0.25, 0.5, 1.0, 1.0, 2.0, 0.0]])
+def test_fourier_kernels_are_keras_s(window: Any, scaling: str | None, periodic: bool) -> None:
+    for side in ("real", "imag"):
+        config = {"side": side, "window": window, "scaling": scaling, "periodic": periodic}
+        for shape in ((8, 1, 5), (8, 1, 9)):
+            ours = Initializer.parse({"type": "STFT", **config}).draw(shape, np.random.default_rng(1))
+            theirs = np.asarray(keras.initializers.STFT(**config)(shape))
+            np.testing.assert_allclose(ours, theirs, atol=3e-6)
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (4, 6), (3, 4, 6), (3, 3, 4, 6), (2, 3, 3, 4, 6)])
