@@ -44,6 +44,8 @@ class Context:
     """Scalar losses added by the call (activity regularizers), per batch."""
     further: list[Value] = field(default_factory=list)
     """The outputs after the first, where the call has several (`return_state`): as `infer_further` says."""
+    carried: Mapping[str, Value] = field(default_factory=dict)
+    """What the batch before handed on, by the names of `carry`; the call puts the new values into `updates`."""
 
 
 class Layer(Component):
@@ -90,6 +92,10 @@ class Layer(Component):
     def mask(self, context: Context, *xs: Value) -> Value | None:
         """The output's mask; by default the first input's is passed on, as Keras does with `supports_masking`."""
         return context.masks[0] if context.masks else None
+
+    def carry(self, *shapes: Any) -> dict[str, Shape]:
+        """Shapes of what each sample of a batch hands on to the same sample of the next (`stateful`)."""
+        return {}
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         """Extra or differing entries of Keras's own config; most layers have none."""
