@@ -10,20 +10,34 @@ import numpy as np
 from kerascli.check import Checked
 from kerascli.engine.team import cores
 from kerascli.errors import Failure, Problem
+from kerascli.launch import resume, train
 from kerascli.model import Model
 from kerascli.ops.ir import Array
+from kerascli.outcome import Outcome
 from kerascli.program.build import prediction_program, training_program
 from kerascli.program.plan import Plan, make_plan
 from kerascli.program.program import Program
+from kerascli.resume import checked_again
 from kerascli.runner import Logs, Runner
 from kerascli.sources.base import Split
 from kerascli.sources.raw import read_inputs, read_source, read_split
 from kerascli.spec import load
 from kerascli.stored import Stored, export
 from kerascli.trainer import Interrupted
-from kerascli.training import Outcome, read_data, train
+from kerascli.training import read_data
 
-__all__ = ["Interrupted", "Outcome", "evaluate", "export", "load", "plan", "predict", "train"]
+__all__ = [
+    "Interrupted",
+    "Outcome",
+    "checked_again",
+    "evaluate",
+    "export",
+    "load",
+    "plan",
+    "predict",
+    "resume",
+    "train",
+]
 
 
 def plan(checked: Checked, predict: bool = False) -> tuple[Program, Plan]:

@@ -49,7 +49,7 @@ def write(path: Path, state: State) -> None:
             array = np.ascontiguousarray(array).reshape(array.shape)
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
-                member.write(memoryview(array.reshape(-1).view(np.uint8)))
+                member.write(array.reshape(-1).view(np.uint8).data)
 
 
 def read(path: Path) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -60,13 +61,16 @@ def finite(value: Any) -> Any:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed process left behind."""
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    """Remove the temporary files that a killed process left behind, in subfolders too."""
+    for leftover in folder.rglob(".*.tmp"):
+        with writing(leftover):
+            leftover.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> Failure:
-    return Failure(Problem("E501", f"cannot write `{path}`: {error.strerror or error}", path))
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    help = "make room on that disk" if full else ""
+    return Failure(Problem("E501", f"cannot write `{path}`: {error.strerror or error}", path, help=help))
 
 
 def _sync(path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
 import platform
 import subprocess
+import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +24,8 @@ from kerascli.errors import Failure, Problem
 
 STATUSES = ("running", "completed", "interrupted", "failed")
 Cell = float | None
+LOCK_TRIES, LOCK_WAIT = 20, 0.05
+"""The workers of a killed process hold its lock until they are dead too, which takes some milliseconds."""
 _NO_RUNS = "there are none yet: `kerascli train SPEC` makes one, `--runs-dir` says where they are"
 
 
@@ -62,9 +67,18 @@ class Run:
         run.lock()
         run.checkpoints.mkdir()
         files.write_bytes(run.spec, spec_text)
-        files.write_text(run.resolved, resolved)
+        run.write_resolved(resolved)
         run.update(**facts, versions=versions(), machine=machine())
         return run
+
+    def write_resolved(self, text: str) -> None:
+        """Write `resolved.yaml`, and note its digest: what was edited by hand is not what was trained."""
+        files.write_text(self.resolved, text)
+        self.facts["resolved"] = _digest(text.encode())
+
+    def was_edited(self) -> bool:
+        """Whether `resolved.yaml` is another text than the run has written."""
+        return "resolved" in self.facts and _digest(self.resolved.read_bytes()) != self.facts["resolved"]
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -88,8 +102,7 @@ class Run:
     def resume(self) -> None:
         """Take the run up again: whatever its status was, this process trains it now."""
         self.lock()
-        for folder in (self.path, self.checkpoints):
-            files.sweep(folder)
+        files.sweep(self.path)
         self.update(status="running", ended=None, resumed=[*self.facts.get("resumed", ()), _now()])
 
     def end(self, status: str, **facts: Any) -> None:
@@ -101,20 +114,17 @@ class Run:
 
     def lock(self) -> None:
         """Only one process trains a run. The lock is the system's, so it dies with the process."""
-        if os.name == "nt" or self._lock is not None:
+        if self._lock is not None:
             return
-        import fcntl
-
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise Failure(Problem("E504", f"another process is training `{self.path}`", self.path)) from error
-        except OSError:  # a file system without locks
-            os.close(handle)
-            return
-        self._lock = handle
+        for tries in range(LOCK_TRIES):
+            try:
+                self._lock = _locked(self.path)
+                return
+            except BlockingIOError:
+                if tries + 1 < LOCK_TRIES:
+                    time.sleep(LOCK_WAIT)
+        help = "wait for it, or stop it with Ctrl-C; `--resume` then goes on"
+        raise Failure(Problem("E504", f"another process is training `{self.path}`", self.path, help=help))
 
     def unlock(self) -> None:
         if self._lock is not None:
@@ -217,7 +227,25 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    return {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    from kerascli.engine.team import blas  # lists of runs need no NumPy
+
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "blas": blas(),
+    }
+
+
+def differing(facts: Mapping[str, Any]) -> list[str]:
+    """What of this process may round otherwise than the one that wrote the facts of a run: `numpy 2.3.0, was 2.2.1`."""
+    found = []
+    here = {**versions(), **{name: value for name, value in machine().items() if name in ("processor", "blas")}}
+    there = {**(facts.get("versions") or {}), **(facts.get("machine") or {})}
+    for name, value in here.items():
+        if name in there and there[name] != value:
+            found.append(f"{name} {value}, was {there[name]}")
+    return found
 
 
 def git_commit(folder: Path) -> str | None:
@@ -228,6 +256,32 @@ def git_commit(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() or None
+
+
+def _locked(path: Path) -> int | None:
+    """A handle that holds a run's lock; BlockingIOError where another does, None on a file system without locks."""
+    windows = sys.platform == "win32"
+    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT) if windows else os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle
+    except (BlockingIOError, PermissionError) as error:
+        os.close(handle)
+        raise BlockingIOError(*error.args) from error
+    except OSError:
+        os.close(handle)
+        return None
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _claim(runs: Path, name: str) -> Path:

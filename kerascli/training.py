@@ -1,4 +1,4 @@
-"""One training: from a checked spec to a finished run directory."""
+"""One training: from the data and the first weights, or a checkpoint, to a finished run directory."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic_core import PydanticCustomError
 
 from kerascli import curves, files, keras_config, keras_files
 from kerascli.adaptation import adapt
-from kerascli.check import Checked
-from kerascli.engine.team import cores
+from kerascli.callbacks import paths
+from kerascli.callbacks.backup_and_restore import BackupAndRestore
+from kerascli.checkpoint import KEPT, Checkpoints, State
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
 from kerascli.keras_layout import OptimizerState, optimizer_state
 from kerascli.model import Model
 from kerascli.ops.ir import Array
-from kerascli.run import History, Run, find, git_commit
+from kerascli.outcome import Outcome, expectations
+from kerascli.run import History, Run, differing, find
 from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Dataset
-from kerascli.spec import checked_name, resolved
-from kerascli.stored import Stored, signature_facts
+from kerascli.stored import Stored
 from kerascli.trainer import Interrupted, Progress, Trainer
 
 
@@ -47,46 +45,6 @@ class Silence:
 
     def say(self, text: str) -> None:
         pass
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """One bound of `expect:` and what was found."""
-
-    figure: str
-    bound: str
-    found: float | None
-    met: bool
-
-
-@dataclass
-class Outcome:
-    """What a training came to."""
-
-    run: Path
-    epochs: int
-    seconds: float
-    metrics: dict[str, Logs]
-    """The final evaluation, by split."""
-    best_epoch: int | None
-    expectations: list[Expectation] = field(default_factory=list)
-
-    @property
-    def met(self) -> bool:
-        return all(e.met for e in self.expectations)
-
-    def facts(self) -> dict[str, Any]:
-        """As one JSON document."""
-        return {
-            "run": str(self.run),
-            "epochs": self.epochs,
-            "seconds": round(self.seconds, 3),
-            "best_epoch": self.best_epoch,
-            "metrics": self.metrics,
-            "expect": [
-                {"figure": e.figure, "bound": e.bound, "found": e.found, "met": e.met} for e in self.expectations
-            ],
-        }
 
 
 @dataclass(frozen=True)
@@ -112,54 +70,6 @@ class Logged:
         self.inner.say(text)
 
 
-def train(
-    checked: Checked,
-    runs: Path | str = "runs",
-    run_name: str | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Outcome:
-    """Train a checked spec and write its run directory.
-
-    Raises Failure when the work fails (the run says so in `run.json`), and Interrupted after Ctrl-C, when the weights
-    so far are saved.
-    """
-    began = time.perf_counter()
-    model, loaded = Model.of(checked), checked.loaded
-    run = Run.create(
-        Path(runs),
-        loaded.spec.name if run_name is None else _allowed(run_name),
-        loaded.path.read_bytes(),
-        resolved(loaded.spec),
-        git_commit=git_commit(loaded.base),
-        signature=signature_facts(model.signature),
-    )
-    try:
-        return Training(model, run, threads or cores(), Logged(progress or Silence(), run)).run_through(began)
-    except BaseException as error:
-        _give_up(run, error)
-        raise
-
-
-def _allowed(name: str) -> str:
-    try:
-        return checked_name(name)
-    except PydanticCustomError as error:
-        raise Failure(Problem("E205", f"the run's name {error.message()}"), exit_code=2) from None
-
-
-def _give_up(run: Run, error: BaseException) -> None:
-    """Note why a run ended before its time; that its disk may be full is no reason to hide the first error."""
-    with suppress(Failure):
-        if run.status != "running":
-            return
-        if isinstance(error, KeyboardInterrupt):
-            run.end("interrupted")
-        else:
-            run.say(f"failed: {error}")
-            run.end("failed", error=f"{type(error).__name__}: {error}")
-
-
 def read_data(model: Model) -> Dataset:
     """The dataset, its targets encoded as the losses want them."""
     loaded = model.loaded
@@ -171,27 +81,98 @@ def read_data(model: Model) -> Dataset:
 class Training:
     """What one training holds: the run directory, the data, the runner with its weights, and the record of epochs."""
 
-    def __init__(self, model: Model, run: Run, workers: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        model: Model,
+        run: Run,
+        workers: int,
+        progress: Progress,
+        save_every: float,
+        began: float,
+        resumed: bool = False,
+    ) -> None:
         self.model, self.spec, self.run, self.progress = model, model.spec, run, progress
         self.data = read_data(model)
+        if resumed:
+            _require_same_data(run, model, self.data)
         self.compiled = keras_config.compiled(self.spec)
+        self.checkpoints = _checkpoints(run, model, save_every)
         self.history = History(run.history)
         self.best: int | None = None
         self._best_value, self._told = float("inf"), False
-        self._describe()
-        self.progress.say(self._headline())
+        self._began, self._before = began, 0.0
         self.runner = Runner(model, workers, trains=True)
-        self.runner.initialise()
-        if source := self.spec.training.initial_weights:
-            self.runner.parameters.load(initial_weights(source, run.path.parent, model))
-        adapt(self.runner, self.data.train)
+        state = self.checkpoints.newest(progress.say) if resumed else None
+        if state is None:
+            self._start(resumed)
         data = self.data
         self.trainer = Trainer(
-            self.runner, data.train, data.validation, run.path, progress, self.save_model, self.save_weights
+            self.runner,
+            data.train,
+            data.validation,
+            run.path,
+            progress,
+            self.save_model,
+            self.save_weights,
+            self._after_step,
         )
+        if state is not None:
+            self._restore(state)
+
+    def _start(self, resumed: bool) -> None:
+        """From the beginning."""
+        if resumed and self.run.status == "completed":
+            help = "`BackupAndRestore` keeps them with `delete_checkpoint: false`; train a new run from its weights"
+            raise Failure(Problem("E514", "the run has no checkpoint to go on from", self.run.checkpoints, help=help))
+        if resumed:
+            self.progress.say("there is no checkpoint yet: training begins anew")
+        self.runner.initialise()
+        if source := self.spec.training.initial_weights:
+            self.runner.parameters.load(initial_weights(source, self.run.path.parent, self.model))
+        adapt(self.runner, self.data.train)
+
+    # ---- what a checkpoint holds
+
+    def _state(self) -> State:
+        record = {"best": self.best, "best_value": self._best_value, "told": self._told, "seconds": self._seconds()}
+        return {"trainer": self.trainer.state(), "record": record}
+
+    def _restore(self, state: State) -> None:
+        """Stand where the checkpoint was written; later epochs of the history are trained once more."""
+        try:
+            self.trainer.restore(state["trainer"])
+            record = state["record"]
+            self.best, self._best_value, self._told = record["best"], record["best_value"], record["told"]
+            self._before = record["seconds"]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            message = f"the checkpoint does not fit the model: {error}"
+            raise Failure(Problem("E513", message, self.checkpoints.folder)) from error
+        trainer = self.trainer
+        self.history = History.load(self.run.history)
+        self.history.cut(trainer.epoch)
+        if len(self.history.rows) != trainer.epoch:
+            self.progress.say(f"warning: `history.csv` lacks some of the {trainer.epoch} epochs that are trained")
+        if differences := differing(self.run.facts):
+            self.progress.say(f"warning: the last digits may differ from here on: {'; '.join(differences)}")
+        within = f" and {trainer.step} of {trainer.steps} steps" if trainer.step else ""
+        self.progress.say(f"resumed after {trainer.epoch} epochs{within}")
+        if trainer.stop_reason and self.spec.training.epochs > trainer.epoch:
+            self.progress.say(f"more epochs would change nothing, for training was ended: {trainer.stop_reason}")
+
+    def _save_state(self) -> None:
+        self.checkpoints.save(self.trainer.iteration, self._state())
+
+    def _after_step(self) -> None:
+        if self.checkpoints.due(self.trainer.iteration, epoch_ended=False):
+            self._save_state()
+
+    def _seconds(self) -> float:
+        """What the training has taken so far, in all its processes."""
+        return self._before + time.perf_counter() - self._began
 
     def _describe(self) -> None:
         """Write what is known before the first step."""
+        self.progress.say(self._headline())
         self.run.update(dataset=self.data.fingerprint)
         for note in self.data.notes:
             self.progress.say(note)
@@ -206,31 +187,42 @@ class Training:
         samples = ", ".join(f"{name} {len(split):,}" for name, split in parts.items() if split)
         return f"{self.spec.name}: {len(graph.nodes)} layers, {graph.count():,} parameters; {samples}"
 
-    def run_through(self, began: float) -> Outcome:
+    def run_through(self) -> Outcome:
         """Train, evaluate, and write the results."""
+        self._describe()
+        trainer = self.trainer
         try:
-            with self.runner.session, _interruptible(self.trainer):
+            with self.runner.session, _interruptible(trainer):
                 checks = self._checks()
-                for epoch, logs, rate, seconds in self.trainer.fit(list(self.spec.callbacks)):
+                for epoch, logs, rate, seconds in trainer.fit(list(self.spec.callbacks)):
                     self._record(epoch, logs, rate, seconds)
-                metrics = {split: check.run() for split, check in checks.items()}
+                metrics = {split: check.run(trainer.pause) for split, check in checks.items()}
+                self._write()
         except Interrupted:
-            self._write()
-            self.run.end("interrupted", best_epoch=self.best, epochs=len(self.history.rows))
+            self._put_aside()
             raise Interrupted(str(self.run.path)) from None
-        self._write()
         files.write_json(self.run.metrics, metrics)
-        outcome = Outcome(self.run.path, len(self.history.rows), time.perf_counter() - began, metrics, self.best)
-        outcome.expectations = expectations(self.model, outcome, self.history)
+        outcome = Outcome(self.run.path, len(self.history.rows), self._seconds(), metrics, self.best)
+        outcome.expectations = expectations(self.spec, outcome, self.history)
         self.run.end(
             "completed",
             best_epoch=self.best,
             epochs=outcome.epochs,
             seconds=round(outcome.seconds, 3),
-            stopped=self.trainer.stop_reason,
+            stopped=trainer.stop_reason,
             expect=outcome.facts()["expect"],
         )
+        if any(c.delete_checkpoint for c in self.spec.callbacks if isinstance(c, BackupAndRestore)):
+            self.checkpoints.clear()
         return outcome
+
+    def _put_aside(self) -> None:
+        """After Ctrl-C: the checkpoint, the weights so far, and nothing of a completed run that this was before."""
+        if not self.trainer.ended:
+            self._save_state()
+        self._write()
+        self.run.metrics.unlink(missing_ok=True)
+        self.run.end("interrupted", best_epoch=self.best, epochs=len(self.history.rows))
 
     def _checks(self) -> dict[str, Evaluation]:
         """The evaluations at the end: the splits held back; the training split if there is none, or it is asked for."""
@@ -252,6 +244,9 @@ class Training:
         if watched < self._best_value:
             self.best, self._best_value = epoch, watched
             self.save_weights(self.run.best_weights)
+        last = epoch + 1 >= self.spec.training.epochs or self.trainer.stop_reason is not None
+        if last or self.checkpoints.due(self.trainer.iteration, epoch_ended=True):
+            self._save_state()
         self.progress.epoch_end(epoch, logs, seconds, self.best == epoch)
 
     def _write(self) -> None:
@@ -277,6 +272,28 @@ class Training:
             self.spec.name, self.model.graph, weights, self.compiled, self._optimizer_state(), attachments
         )
         exporter({".h5": "h5"}.get(path.suffix, "keras")).write(trained, path)
+
+
+def _checkpoints(run: Run, model: Model, seconds: float) -> Checkpoints:
+    """Where and when this run saves its state: as BackupAndRestore says, where the spec has one."""
+    asked = next((c for c in model.spec.callbacks if isinstance(c, BackupAndRestore)), None)
+    if asked is None:
+        return Checkpoints(run.checkpoints, seconds)
+    batches = None if asked.save_freq == "epoch" else int(asked.save_freq)
+    kept = KEPT if asked.double_checkpoint else 1
+    return Checkpoints(paths.place(run.path, asked.backup_dir), seconds, batches, kept)
+
+
+def _require_same_data(run: Run, model: Model, data: Dataset) -> None:
+    before = run.facts.get("dataset")
+    if before in (None, data.fingerprint):
+        return
+    sizes, old = model.signature.sizes, (run.facts.get("signature") or {}).get("sizes") or {}
+    other = [f"{old.get(k, 0):,} {k} samples are now {n:,}" for k, n in sizes.items() if old.get(k, 0) != n]
+    how = "; ".join(other) or "as many samples, with other values"
+    help = "put the old data back, or train a new run with `training.initial_weights`"
+    message = f"the data are not those that the run was trained on: {how}"
+    raise Failure(Problem("E513", message, run.path, help=help))
 
 
 @contextmanager
@@ -307,20 +324,3 @@ def initial_weights(source: str, runs: Path, model: Model) -> dict[str, Array]:
     if path.suffix in (".keras", ".h5"):
         raise Failure(Problem("E401", f"there is no file `{path}` to take the initial weights from", path))
     return keras_files.load_weights(Run.open(find(source, runs)).weights, model.graph)
-
-
-def expectations(model: Model, outcome: Outcome, history: History) -> list[Expectation]:
-    """`expect:` against the figures: `test_…`, `val_…` and `train_…` of the final evaluation, the last epoch's logs."""
-    last = history.rows[-1] if history.rows else {}
-    figures = {name: value for name, value in last.items() if value is not None}
-    figures["seconds"] = outcome.seconds
-    for split, logs in outcome.metrics.items():
-        prefix = {"test": "test", "validation": "val", "train": "train"}[split]
-        figures |= {f"{prefix}_{name}": value for name, value in logs.items()}
-    found = []
-    for figure, bound in model.loaded.spec.bounds().items():
-        value = figures.get(figure)
-        found.append(
-            Expectation(figure, f"{bound.sign} {bound.limit:g}", value, value is not None and bound.holds(value))
-        )
-    return found

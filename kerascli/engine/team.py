@@ -54,6 +54,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def blas() -> str:
+    """The library of matrix products and its kernels for this processor: both decide the last digits."""
+    found = [info for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
+    words = (" ".join(str(i[k]) for k in ("internal_api", "version", "architecture") if i.get(k)) for i in found)
+    return ", ".join(sorted(set(words))) or "none"
+
+
 def forks() -> bool:
     """Whether lanes can be forked processes here: shared flags need x86's order of writes, and a fork that is safe."""
     return sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")

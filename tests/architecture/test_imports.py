@@ -17,12 +17,12 @@ constraints initializers regularizers activations schedules
 layer layers losses metrics optimizers
 preprocessing data sources callbacks
 diagnose overrides spec
-expand graph objective check
+draft reuse expand outline graph objective check
 program engine
 model runner trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
 curves run checkpoint stored predictions
-outcome training verify
+outcome resume training launch verify
 explain schema overview summary
 api bench
 cli

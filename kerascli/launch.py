@@ -1,0 +1,136 @@
+"""Trainings begin here: a new run, or one that is taken up again; and here it is noted how they end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic_core import PydanticCustomError
+
+from kerascli.check import Checked
+from kerascli.checkpoint import INTERVAL
+from kerascli.engine.team import cores
+from kerascli.errors import Failure, Problem
+from kerascli.model import Model
+from kerascli.outcome import Outcome, of_completed
+from kerascli.resume import pinned, previous
+from kerascli.run import Run, git_commit
+from kerascli.runner import Logs
+from kerascli.spec import checked_name, resolved
+from kerascli.stored import signature_facts
+from kerascli.trainer import Interrupted, Progress
+from kerascli.training import Logged, Silence, Training
+
+MENDABLE = ("E501", "E508")
+"""Failures that are not the training's own, such as a full disk: it can go on later."""
+
+
+def train(
+    checked: Checked,
+    runs: Path | str = "runs",
+    run_name: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    save_every: float = INTERVAL,
+) -> Outcome:
+    """Train a checked spec and write its run directory.
+
+    Raises Failure when the work fails (the run says so in `run.json`), and Interrupted after Ctrl-C, when all is saved
+    that `resume` needs. `save_every` is the most seconds between two checkpoints.
+    """
+    began = time.perf_counter()
+    checked = pinned(checked, Path(runs))
+    model, loaded = Model.of(checked), checked.loaded
+    run = Run.create(
+        Path(runs),
+        loaded.spec.name if run_name is None else _allowed(run_name),
+        loaded.path.read_bytes(),
+        resolved(loaded.spec),
+        git_commit=git_commit(loaded.base),
+        signature=signature_facts(model.signature),
+    )
+    told = Logged(progress or Silence(), run)
+    return _watched(run, told, lambda: Training(model, run, threads or cores(), told, save_every, began).run_through())
+
+
+def resume(
+    run: Run,
+    checked: Checked,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    save_every: float = INTERVAL,
+) -> Outcome:
+    """Go on with a run to the results that it would have without the break. `checked` is `resume.checked_again`'s.
+
+    A run that is completed and has no more epochs to go is told as it is. What cannot be resumed stays as it was.
+    """
+    began = time.perf_counter()
+    told = Logged(progress or Silence(), run)
+    before, spec = previous(run), checked.loaded.spec
+    if run.status == "completed" and (spec.training.epochs, spec.expect) == (before.training.epochs, before.expect):
+        (progress or Silence()).say(_nothing_to_do(run))
+        return of_completed(run, _metrics(run))
+    run.lock()
+    try:
+        training = Training(Model.of(checked), run, threads or cores(), told, save_every, began, resumed=True)
+    except BaseException:
+        run.unlock()
+        raise
+    run.resume()
+    run.write_resolved(resolved(spec))
+    return _watched(run, told, training.run_through)
+
+
+def _nothing_to_do(run: Run) -> str:
+    ended = f" ({run.facts['stopped']})" if run.facts.get("stopped") else ""
+    more = "" if ended else f"; `--set training.epochs={2 * run.facts['epochs']}` would train more"
+    return f"`{run.path}` is completed: {run.facts['epochs']} epochs{ended}, nothing is left to do{more}"
+
+
+def _metrics(run: Run) -> dict[str, Logs]:
+    try:
+        found: dict[str, Logs] = json.loads(run.metrics.read_text("utf-8"))
+        return {split: {name: float(value) for name, value in logs.items()} for split, logs in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise Failure(Problem("E503", f"cannot read `{run.metrics}`: {error}", run.metrics)) from error
+
+
+def resume_command(run: Path) -> str:
+    """What to type to go on with a run."""
+    return f"kerascli train --resume {shlex.quote(str(run))}"
+
+
+def _watched(run: Run, progress: Progress, work: Callable[[], Outcome]) -> Outcome:
+    """Do the work; the run says how it ended."""
+    try:
+        return work()
+    except BaseException as error:
+        _give_up(run, error)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(str(run.path)) from None
+        if isinstance(error, Failure) and any(p.code in MENDABLE for p in error.problems):
+            progress.say(f"once that is mended, go on with `{resume_command(run.path)}`")
+        raise
+
+
+def _allowed(name: str) -> str:
+    try:
+        return checked_name(name)
+    except PydanticCustomError as error:
+        raise Failure(Problem("E205", f"the run's name {error.message()}"), exit_code=2) from None
+
+
+def _give_up(run: Run, error: BaseException) -> None:
+    """Note why a run ended before its time; that its disk may be full is no reason to hide the first error."""
+    with suppress(Failure):
+        if run.status != "running":
+            return
+        if isinstance(error, KeyboardInterrupt):
+            run.end("interrupted")
+        else:
+            run.say(f"failed: {error}")
+            run.end("failed", error=f"{type(error).__name__}: {error}")
