@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerascli.errors import Failure, Problem
-from kerascli.graph import Graph, infer, outline, peek
+from kerascli.graph import Graph, infer, peek
 from kerascli.objective import Objective, objective
+from kerascli.outline import outline
 from kerascli.sources.base import Signature
 from kerascli.spec import Loaded, load
 
@@ -48,5 +49,5 @@ def validate(path: Path, overrides: Sequence[str] = ()) -> Verdict:
         found = check(path, overrides)
     except Failure as failure:
         return Verdict(path, tuple(failure.problems), failure.exit_code)
-    layers, weights = len(found.graph.nodes), found.graph.count()
+    layers, weights = len(found.graph.layers), found.graph.count()
     return Verdict(path, found.objective.warnings, 0, f"{layers} layers, {weights:,} parameters")

@@ -196,8 +196,6 @@ class _Reader:
             label = f"`{name}` is {other}"
         listed = [n for n in names if n in _family(family).members] or names
         few = len(listed) <= 12
-        if name == "Model":
-            label = "nested models are not there yet: write the layers out, or use Repeat and Residual"
         help = "" if label else f"there are {', '.join(listed)}" if few else "`kerascli explain` lists them all"
         return Problem("E201", f"unknown {family} `{name}`", where, label, help)
 

@@ -1,57 +1,67 @@
-"""The layers as written out: names given, structure (`Repeat`, `Residual`, `Reuse`) replaced by what it stands for."""
+"""The layers as written out: names given, structure (`Repeat`, `Residual`, `Model`, …) replaced by what it stands for.
+
+The layers of a nested model `encoder` are called `encoder/dense`; its inputs and outputs are steps of the graph of
+their own, so that Keras's view of it, where it is one layer, can be found again.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-from kerascli.component import Component, nearest, snake_case
+from kerascli.component import Component, snake_case
+from kerascli.draft import MAX_LAYERS, Draft
 from kerascli.errors import Problem, SpecFailure
 from kerascli.layer import Layer
-from kerascli.layers.structure import Input, Repeat, Residual, Reuse, _Part
+from kerascli.layers.structure import Input, Model, Repeat, Residual, Reuse, _Entry, _Exit, _Part
+from kerascli.reuse import shared
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
 
-MAX_LAYERS = 10_000
 PART = re.compile(r"(.+):(\d+)")
 """`name:1` is the second output of the layer `name`."""
+STRUCTURE = (Input, Model, Repeat, Residual, Reuse)
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A layer with its name and inputs, before shapes are known."""
+@dataclass
+class _Nest:
+    """A nested model that is being written, and what it reads."""
 
     name: str
-    layer: Layer
     inputs: tuple[str, ...]
-    path: Place
-    places: tuple[Place, ...] = ()
-    """Where each input's name is written, or the layer's place where it follows from the order."""
-    shared: str | None = None
-    trainable: bool = True
-    position: int = 0
-    """Its place in the order of writing; an Input that nobody wrote has -1."""
-
-    @property
-    def title(self) -> str:
-        return f"{type(self.layer).__name__} `{self.name}`"
+    places: tuple[Place, ...]
+    entries: int = 0
+    """How many Inputs it has so far."""
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """What names mean inside one time of a Repeat, and whether its layers are trained."""
+    """What names mean inside one time of a Repeat or one nested model, and whether its layers are trained."""
 
     names: dict[str, str]
     outer: _Scope | None = None
     trainable: bool = True
+    nest: _Nest | None = None
+    """The nested model around it; names in it mean its own layers alone."""
 
     def meaning(self, name: str) -> str:
         if name in self.names:
             return self.names[name]
         if part := PART.fullmatch(name):
             return f"{self.meaning(part[1])}:{part[2]}"
-        return self.outer.meaning(name) if self.outer else name
+        if self.outer and self.outer.nest is self.nest:
+            return self.outer.meaning(name)
+        return self.prefix + name
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.nest.name}/" if self.nest else ""
+
+    def within(self, names: dict[str, str], layer: Layer) -> _Scope:
+        """The same for the layers of a Repeat or Residual."""
+        return _Scope(names, self, self.trainable and layer.trainable, self.nest)
 
 
 def expand(loaded: Loaded, problems: list[Problem]) -> list[Draft]:
@@ -63,14 +73,22 @@ def expand(loaded: Loaded, problems: list[Problem]) -> list[Draft]:
         first = writer.automatic(Input)
         writer.drafts.append(Draft(first, Input(), (), ("layers",), position=-1))
     writer.stack(layers, ("layers",), first, _Scope({}))
-    return [*_parts(writer.shared(), loaded)]
+    return [*_parts(shared(writer.drafts, writer.aliases, loaded, problems), loaded)]
 
 
-def _all(layers: list[Layer]) -> Iterator[Layer]:
+def _all(layers: list[Layer], nested: bool = False) -> Iterator[Layer]:
+    """Every layer written in a model; with those of nested models, or without."""
     for layer in layers:
         yield layer
-        if isinstance(layer, (Repeat, Residual)):
-            yield from _all(layer.layers)
+        if isinstance(layer, (Repeat, Residual)) or (nested and isinstance(layer, Model)):
+            yield from _all(layer.layers, nested)
+
+
+def frozen(layer: Layer) -> Layer:
+    """The layer, and those that it wraps, as Keras makes them when something around them is not trained."""
+    parts = {key: getattr(layer, key) for key in type(layer).model_fields}
+    inner: dict[str, Any] = {key: frozen(part) for key, part in parts.items() if isinstance(part, Layer)}
+    return layer.model_copy(update={"trainable": False, **inner})
 
 
 def _names(layers: list[Layer]) -> Iterator[str]:
@@ -93,7 +111,8 @@ def _parts(drafts: list[Draft], loaded: Loaded) -> Iterator[Draft]:
         for name, place in wanted.items():
             part = PART.fullmatch(name)
             if part and part[1] == draft.name and int(part[2]):
-                yield Draft(name, _Part(number=int(part[2])), (draft.name,), place, (place,), position=-1)
+                reads, number = (draft.name,), int(part[2])
+                yield Draft(name, _Part(number=number), reads, place, (place,), position=-1, inside=draft.inside)
 
 
 def _first(name: str, names: Container[str]) -> str:
@@ -110,7 +129,7 @@ class _Writer:
         self.counts: dict[str, int] = {}
         self.numbers: dict[str, int] = {}
         """How often each name of a repeated layer was numbered."""
-        self.explicit = {layer.name for layer in _all(loaded.spec.layers) if layer.name}
+        self.explicit = {layer.name for layer in _all(loaded.spec.layers, nested=True) if layer.name}
         self.given: dict[str, Place] = {}
 
     def stack(self, layers: list[Layer], place: Place, previous: str | None, scope: _Scope) -> str | None:
@@ -123,12 +142,14 @@ class _Writer:
         if len(self.drafts) >= MAX_LAYERS:
             raise SpecFailure(self.problem("E305", f"the spec has more than {MAX_LAYERS:,} layers", path))
         if isinstance(layer, Input):
-            return self.add(layer, path, (), (), scope)
+            return self.entry(layer, path, scope.nest, scope) if scope.nest else self.add(layer, path, (), (), scope)
         inputs, places = self.inputs(layer, path, previous, scope)
         if isinstance(layer, Repeat):
             return self.repeat(layer, path, inputs, scope)
         if isinstance(layer, Residual):
             return self.residual(layer, path, inputs, scope)
+        if isinstance(layer, Model):
+            return self.model(layer, path, inputs, places, scope)
         return self.add(layer, path, inputs, places, scope)
 
     def inputs(
@@ -153,17 +174,15 @@ class _Writer:
     def repeat(self, layer: Repeat, path: Place, inputs: tuple[str, ...], scope: _Scope) -> str:
         previous = self.single(layer, path, inputs)
         for _ in range(layer.times):
-            names = {name: self.fresh(name) for name in _names(layer.layers)}
-            inner = _Scope(names, scope, scope.trainable and layer.trainable)
-            previous = self.stack(layer.layers, (*path, "layers"), previous, inner)
+            names = {name: self.fresh(scope.prefix + name) for name in _names(layer.layers)}
+            previous = self.stack(layer.layers, (*path, "layers"), previous, scope.within(names, layer))
         if layer.name:
             self.aliases[scope.meaning(layer.name)] = str(previous)
         return str(previous)
 
     def residual(self, layer: Residual, path: Place, inputs: tuple[str, ...], scope: _Scope) -> str:
         start = self.single(layer, path, inputs)
-        inner = _Scope({}, scope, scope.trainable and layer.trainable)
-        end = self.stack(layer.layers, (*path, "layers"), start, inner)
+        end = self.stack(layer.layers, (*path, "layers"), start, scope.within({}, layer))
         add = Layer.parse({"type": "Add", "name": layer.name})
         return self.add(add, path, (str(start), str(end)), (path, path), scope)
 
@@ -173,33 +192,86 @@ class _Writer:
             self.problems.append(self.problem("E303", message, path, "join them first, with Concatenate or Add"))
         return inputs[0] if inputs else None
 
+    def model(
+        self, layer: Model, path: Place, inputs: tuple[str, ...], places: tuple[Place, ...], scope: _Scope
+    ) -> str:
+        """Its layers, between an entry for each input and an exit for each output."""
+        name = self.named(layer, path, scope)
+        nest = _Nest(name, inputs, places)
+        inner = _Scope({}, scope, scope.trainable and layer.trainable, nest)
+        first = None
+        if not any(isinstance(part, Input) for part in _all(layer.layers)):
+            first = self.entry(Input(), path, nest, inner)
+        last = self.stack(layer.layers, (*path, "layers"), first, inner)
+        if nest.entries != len(inputs) and inputs:
+            has = f"has {nest.entries} Input{'s' * (nest.entries > 1)}" if first is None else "has no Input"
+            message = f"Model `{name}` reads {len(inputs)} layer{'s' * (len(inputs) > 1)} and {has}"
+            help = "name a layer for each of its Inputs in `inputs: [a, b]`, in their order"
+            self.problems.append(self.problem("E303", message, path, help))
+        given = layer.outputs
+        outputs = [str(last)] if given is None else [inner.meaning(each) for each in given]
+        for number, output in enumerate(outputs):
+            place = path if given is None else (*path, "outputs", number)
+            if output in outputs[:number]:
+                where = self.loaded.document.span(place)
+                self.problems.append(Problem("E305", f"`outputs` of Model `{name}` names one layer twice", where))
+            exit = _Exit(number=number, count=len(outputs), model=name, trainable=inner.trainable)
+            title, position = (f"{name}:{number}", -1) if number else (name, len(self.drafts))
+            around = scope.nest.name if scope.nest else ""
+            self.drafts.append(Draft(title, exit, (output,), path, (place,), position=position, inside=around))
+        return name
+
+    def entry(self, layer: Input, path: Place, nest: _Nest, scope: _Scope) -> str:
+        """An Input of a nested model, fed by what the model reads."""
+        name, number = self.named(layer, path, scope), nest.entries
+        nest.entries += 1
+        reads = slice(number, number + 1)
+        entry = _Entry(number=number, declared=layer)
+        self.drafts.append(
+            Draft(name, entry, nest.inputs[reads], path, nest.places[reads], position=-1, inside=nest.name)
+        )
+        return name
+
     def add(self, layer: Layer, path: Place, inputs: tuple[str, ...], places: tuple[Place, ...], scope: _Scope) -> str:
         for inner in self.wrapped(layer):
-            self.automatic(type(inner))
-        name = scope.meaning(layer.name) if layer.name else self.automatic(type(layer))
+            if isinstance(inner, STRUCTURE):
+                kind, held = type(layer).__name__, type(inner).__name__
+                help = f"write {kind} around each layer of it" if not isinstance(inner, (Input, Reuse)) else ""
+                self.problems.append(self.problem("E205", f"{kind} cannot hold a {held}", path, help))
+            if inner.name is None:
+                self.automatic(type(inner))
+        name = self.named(layer, path, scope)
+        layer = layer if scope.trainable else frozen(layer)
+        position, inside = len(self.drafts), scope.nest.name if scope.nest else ""
+        self.drafts.append(Draft(name, layer, inputs, path, places, position=position, inside=inside))
+        return name
+
+    def named(self, layer: Layer, path: Place, scope: _Scope) -> str:
+        """The layer's own name or an automatic one, noted as given."""
+        name = scope.meaning(layer.name) if layer.name else scope.prefix + self.automatic(type(layer))
+        if "/" in (layer.name or ""):
+            where = self.loaded.document.span((*path, "name"))
+            message = f"the layer name `{layer.name}` holds a `/`, which stands between a nested model and its layers"
+            self.problems.append(Problem("E205", message, where, help="use `_` instead"))
         if name in self.given:
             first = self.loaded.document.span(self.given[name])
             where = self.loaded.document.span((*path, "name"))
             label = f"first given at line {first.line}, column {first.column}"
             self.problems.append(Problem("E305", f"two layers are called `{name}`", where, label, "rename one of them"))
         self.given.setdefault(name, (*path, "name"))
-        position = len(self.drafts)
-        self.drafts.append(Draft(name, layer, inputs, path, places, trainable=scope.trainable, position=position))
         return name
 
     def wrapped(self, layer: Layer) -> Iterator[Layer]:
-        """Layers without a name that a wrapper holds: Keras names them first, and so counts them."""
+        """Layers that a wrapper holds: Keras names them first, and so counts them."""
         for key in type(layer).model_fields:
             inner = getattr(layer, key)
             if isinstance(inner, Layer):
                 yield from self.wrapped(inner)
-                if inner.name is None:
-                    yield inner
+                yield inner
 
     def automatic(self, kind: type[Component]) -> str:
         """Keras's automatic name: the class in snake_case, numbered from the second on."""
-        base = "input_layer" if kind is Input else "" if kind is Reuse else snake_case(kind.__name__)
-        base = base or "reuse"
+        base = {Input: "input_layer", Model: "functional"}.get(kind) or snake_case(kind.__name__)
         while True:
             count = self.counts.get(base, 0)
             self.counts[base] = count + 1
@@ -210,44 +282,11 @@ class _Writer:
     def fresh(self, name: str) -> str:
         """A name for one more time of a repeated layer."""
         number, found = self.numbers.get(name, 0), name
-        while found in self.given or found in self.aliases or (number and found in self.explicit):
+        while found in self.given or found in self.aliases or (number and found.split("/")[-1] in self.explicit):
             number += 1
             found = f"{name}_{number}"
         self.numbers[name] = number
         return found
-
-    def shared(self) -> list[Draft]:
-        """The drafts with every Reuse replaced by the layer it means, and names of Repeats by their last layer's."""
-        by_name = {draft.name: draft for draft in self.drafts}
-        found = []
-        for draft in self.drafts:
-            inputs = tuple(self.aliases.get(name, name) for name in draft.inputs)
-            layer, owner = draft.layer, draft.name
-            seen = {owner}
-            while isinstance(layer, Reuse) and layer.layer in by_name and layer.layer not in seen:
-                owner = layer.layer
-                seen.add(owner)
-                layer = by_name[owner].layer
-            if (isinstance(layer, (Reuse, Input)) and owner != draft.name) or isinstance(layer, Reuse):
-                self.problems.append(self.unknown_reuse(draft, layer, by_name))
-                continue
-            shared = owner if owner != draft.name else None
-            trainable = by_name[owner].trainable
-            found.append(Draft(draft.name, layer, inputs, draft.path, draft.places, shared, trainable, draft.position))
-        return found
-
-    def unknown_reuse(self, draft: Draft, layer: Layer, by_name: dict[str, Draft]) -> Problem:
-        place = (*draft.path, "layer")
-        if isinstance(layer, Input):
-            return self.problem("E308", f"Reuse `{draft.name}` means an Input, which has no weights to share", place)
-        assert isinstance(layer, Reuse)
-        names = [d.name for d in self.drafts if not isinstance(d.layer, (Input, Reuse))]
-        near = nearest(layer.layer, names)
-        where = self.loaded.document.span(place)
-        if layer.layer in by_name:
-            return Problem("E306", f"Reuse `{draft.name}` means itself", where, help="name another layer")
-        message = f"Reuse `{draft.name}` means `{layer.layer}`, and no layer is called so"
-        return Problem("E304", message, where, f"did you mean `{near}`?" if near else "")
 
     def problem(self, code: str, message: str, place: Place, help: str = "") -> Problem:
         node = self.loaded.document.node(place)

@@ -1,8 +1,9 @@
-"""Spec to Graph: names as Keras gives them, layers in an order they can run in, and the shape of everything.
+"""Outline to Graph: the shape, type and weights of everything.
 
-Every error of shapes, names and connections arises here, before any data is read: E301 a layer does not fit its input,
-E302 an Input does not fit the dataset, E303 the wrong number of inputs, E304 an unknown name, E305 a name given twice,
-E306 a cycle, E307 a layer that nothing reads, E308 shared weights that do not fit, E309 no input.
+Every error of shapes arises here, before any data is read: E301 a layer does not fit its input, E302 an Input does not
+fit the dataset or what a nested model reads, E303 the wrong number of inputs, E304 an output that a layer does not
+have, E308 shared weights that do not fit, E309 no input, E330 texts for numbers, E331 a layer that reads texts where
+the net computes already.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from math import prod
 
-from kerascli.component import nearest
-from kerascli.errors import Failure, Problem, Span, SpecFailure
-from kerascli.expand import Draft, expand
+from kerascli.draft import Draft
+from kerascli.errors import Failure, Problem, SpecFailure
+from kerascli.host import evaluate, hosted, learn, learnt, misplaced, misread, raw_inputs
 from kerascli.layer import Layer, WeightSpec
-from kerascli.layers.structure import Input, _Part
-from kerascli.ops.ir import Shape, ShapeError
-from kerascli.sources.base import Signature
+from kerascli.layers.structure import PSEUDO, Input, _Entry, _Exit, _Part
+from kerascli.learned import Learned
+from kerascli.ops.ir import Array, Shape, ShapeError
+from kerascli.outline import Outline, outline, span_of
+from kerascli.sources.base import Signature, Split
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
 
@@ -36,18 +40,20 @@ class Node:
     shape: Shape
     """Of one sample of its output."""
     dtype: str
-    """`float`, or the name of an integer type."""
+    """`float`, the name of an integer type, or `string`."""
     weights: tuple[WeightSpec, ...] = ()
     further: tuple[Shape, ...] = ()
     """Shapes of the outputs after the first, which nodes called `name:1` … stand for."""
     shared: str | None = None
     """The node whose weights it uses, where it has none of its own."""
     trainable: bool = True
+    inside: str = ""
+    """The nested model that it is a layer of, such as `encoder`, whose layers are called `encoder/dense`."""
 
     @property
     def title(self) -> str:
         """As messages call it: Conv2D `last`."""
-        return f"{type(self.layer).__name__} `{self.name}`"
+        return f"{self.layer.type_name()} `{self.name}`"
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,27 @@ class Graph:
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def layers(self) -> tuple[Node, ...]:
+        """The nodes that are layers: all but those that only pass on what another made."""
+        return tuple(node for node in self.nodes if not isinstance(node.layer, PSEUDO))
+
+    @cached_property
+    def computed(self) -> Graph:
+        """What the engine computes: what NumPy makes of texts before is an input of it."""
+        here = {node.name for node in hosted(self.nodes)}
+        if not here:
+            return self
+        inner = [node for node in self.nodes if node.name not in {*here, *self.inputs}]
+        read = {*self.outputs, *(name for node in inner for name in node.inputs)}
+        given = [node for node in self.nodes if node.name in {*here, *self.inputs} & read]
+        return Graph((*given, *inner), tuple(node.name for node in given), self.outputs)
+
+    def served(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the engine reads, made of the data."""
+        values = evaluate(self.nodes, inputs)
+        return dict(inputs) if self.computed is self else {name: values[name] for name in self.computed.inputs}
 
     def weights(self) -> dict[str, WeightSpec]:
         """The model's weights by path, such as `conv2d/kernel`; shared ones once."""
@@ -76,47 +103,18 @@ class Graph:
         )
 
 
-@dataclass(frozen=True)
-class Outline:
-    """The graph before shapes are known."""
-
-    drafts: tuple[Draft, ...]
-    outputs: tuple[str, ...]
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return tuple(draft.name for draft in self.drafts if isinstance(draft.layer, Input))
-
-    @property
-    def writes_inputs(self) -> bool:
-        """Whether the spec has Input layers; else there is one that nobody wrote."""
-        return any(draft.position >= 0 for draft in self.drafts if isinstance(draft.layer, Input))
-
-
 def build(loaded: Loaded, signature: Signature | None = None) -> Graph:
     """The graph of a spec, on what its dataset says of its data (or said, when `signature` was noted)."""
     found = outline(loaded)
     return infer(loaded, found, signature or peek(loaded, found))
 
 
-def outline(loaded: Loaded) -> Outline:
-    """Names, order and connections."""
-    problems: list[Problem] = []
-    drafts = _ordered(expand(loaded, problems), loaded, problems)
-    outputs = _outputs(drafts, loaded, problems)
-    if not problems:
-        _unused(drafts, outputs, loaded, problems)
-    if problems:
-        raise SpecFailure(problems)
-    return Outline(tuple(drafts), tuple(outputs))
-
-
 def peek(loaded: Loaded, outline: Outline) -> Signature:
     """What the dataset says of its data; its problems without a place get that of `dataset`."""
-    where = _span(loaded, ("dataset",))
+    where = span_of(loaded, ("dataset",))
     try:
         names = outline.inputs if outline.writes_inputs else ()
-        found = loaded.spec.dataset.peek(loaded.base, names, outline.outputs)
+        found = loaded.spec.dataset.peek(loaded.base, names, outline.outputs, raw_inputs(outline.drafts))
     except Failure as failure:
         problems = [p if p.where else replace(p, where=where) for p in failure.problems]
         raise Failure(problems, failure.exit_code) from failure
@@ -125,14 +123,38 @@ def peek(loaded: Loaded, outline: Outline) -> Signature:
         help = f"begin `layers` with an Input for each, such as {{type: Input, name: {next(iter(found.inputs))}}}"
         where = loaded.document.key_span(("layers",))
         raise SpecFailure(Problem("E309", f"the dataset has several inputs: {listed}", where, help=help))
+    return replace(found, learned=_learned(loaded, outline))
+
+
+def _learned(loaded: Loaded, outline: Outline) -> dict[str, Learned]:
+    """What layers learn from the training split, which is read where one asks for it: shapes may depend on it."""
+    if any(misplaced(outline.drafts)):
+        return {}  # said once the shapes are looked at
+    problems: list[Problem] = []
+
+    def fail(draft: Draft, failure: Failure) -> None:
+        where = span_of(loaded, draft.path)
+        problems.extend(replace(p, message=f"{draft.title}: {p.message}", where=where) for p in failure.problems)
+
+    @cache
+    def train() -> Split:
+        names = (outline.inputs, outline.outputs, raw_inputs(outline.drafts))
+        return loaded.spec.dataset.load(loaded.base, loaded.spec.seed, None, *names).train
+
+    found = learn(outline.drafts, train, fail)
+    if problems:
+        raise Failure(problems)
     return found
 
 
 def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     """The graph with shapes, dtypes and weights."""
-    problems: list[Problem] = []
+    faults = misplaced(outline.drafts)
+    problems = [Problem("E331", message, span_of(loaded, d.path), found, help) for d, message, found, help in faults]
     builder = _Builder(loaded, signature, problems)
     nodes = tuple(node for draft in outline.drafts if (node := builder.node(draft)))
+    for draft in outline.drafts:
+        builder.sharing(draft)
     if problems:
         raise SpecFailure(problems)
     return Graph(nodes, outline.inputs, outline.outputs)
@@ -141,83 +163,6 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
 def shown(shape: Sequence[int | None]) -> str:
     """A sample's shape with the batch axis, as Keras writes it."""
     return f"({', '.join(str(n) for n in (None, *shape))}{',' * (not shape)})"
-
-
-def _span(loaded: Loaded, place: Place) -> Span:
-    """A layer's place: that of its type, where it says one."""
-    node = loaded.document.node(place)
-    return node.parts["type"].span if "type" in node.parts else node.span
-
-
-def _ordered(drafts: list[Draft], loaded: Loaded, problems: list[Problem]) -> list[Draft]:
-    """Inputs first, then every layer after those it reads, else as written. Unknown names and cycles are problems."""
-    by_name = {draft.name: draft for draft in drafts}
-    for draft in drafts:
-        for index, name in enumerate(draft.inputs):
-            if name not in by_name:
-                where = _span(loaded, draft.places[index])
-                problems.append(unknown(name, list(by_name), where, f"{draft.title} reads"))
-    if problems:
-        return drafts
-    done: dict[str, Draft] = {d.name: d for d in drafts if isinstance(d.layer, Input)}
-    waiting = [d for d in drafts if d.name not in done]
-    while waiting:
-        ready = next((d for d in waiting if all(name in done for name in d.inputs)), None)
-        if ready is None:
-            problems.append(_cycle(waiting, done, loaded))
-            return drafts
-        done[ready.name] = ready
-        waiting.remove(ready)
-    return list(done.values())
-
-
-def _cycle(waiting: list[Draft], done: Mapping[str, Draft], loaded: Loaded) -> Problem:
-    by_name = {draft.name: draft for draft in waiting}
-    way = [waiting[0].name]
-    while way.count(way[-1]) < 2:
-        way.append(next(name for name in by_name[way[-1]].inputs if name not in done))
-    ring = way[way.index(way[-1]) :]
-    start = min((by_name[name] for name in ring), key=lambda d: _span(loaded, d.path))
-    words = " reads ".join(f"`{name}`" for name in ring)
-    return Problem("E306", f"the layers go round in a circle: {words}", _span(loaded, start.path))
-
-
-def unknown(name: str, names: Sequence[str], where: Span, who: str) -> Problem:
-    """An unknown layer's name, with the one that was probably meant."""
-    near = nearest(name, names)
-    few = f"there are {', '.join(f'`{n}`' for n in names)}" if len(names) <= 12 else ""
-    help = few or "`kerascli summary` shows the names of all layers"
-    return Problem(
-        "E304", f"{who} `{name}`, and no layer is called so", where, f"did you mean `{near}`?" * bool(near), help
-    )
-
-
-def _outputs(drafts: list[Draft], loaded: Loaded, problems: list[Problem]) -> list[str]:
-    names = loaded.spec.outputs
-    if names is None:
-        last = max(drafts, key=lambda d: d.position)
-        return [last.name]
-    known = [draft.name for draft in drafts]
-    for index, name in enumerate(names):
-        where = loaded.document.span(("outputs", index))
-        if name not in known:
-            problems.append(unknown(name, known, where, "`outputs` names"))
-        elif name in names[:index]:
-            problems.append(Problem("E305", f"`outputs` names `{name}` twice", where, help="name it once"))
-    return names
-
-
-def _unused(drafts: list[Draft], outputs: list[str], loaded: Loaded, problems: list[Problem]) -> None:
-    needed = set(outputs)
-    for draft in reversed(drafts):
-        if draft.name in needed:
-            needed.update(draft.inputs)
-    read = {name for draft in drafts for name in draft.inputs}
-    for draft in drafts:
-        if draft.name not in needed and draft.name not in read:
-            message = f"{draft.title} is read by no layer and is no output"
-            help = f"the outputs are {', '.join(outputs)}: add it to `outputs` or to a layer's `inputs`, or remove it"
-            problems.append(Problem("E307", message, _span(loaded, draft.path), help=help))
 
 
 class _Builder:
@@ -230,14 +175,18 @@ class _Builder:
     def node(self, draft: Draft) -> Node | None:
         if isinstance(draft.layer, Input):
             found = self.input(draft)
+        elif isinstance(draft.layer, _Part):
+            found = self.part(draft, draft.layer)
+        elif isinstance(draft.layer, (_Entry, _Exit)):
+            found = self.end(draft, draft.layer)
         else:
-            found = self.part(draft, draft.layer) if isinstance(draft.layer, _Part) else self.inner(draft)
+            found = self.inner(draft)
         if found:
             self.nodes[draft.name] = found
         return found
 
     def fail(self, code: str, draft: Draft, message: str, label: str = "", help: str = "") -> None:
-        self.problems.append(Problem(code, message, _span(self.loaded, draft.path), label, help))
+        self.problems.append(Problem(code, message, span_of(self.loaded, draft.path), label, help))
 
     def input(self, draft: Draft) -> Node | None:
         layer = draft.layer
@@ -253,6 +202,10 @@ class _Builder:
             self.fail("E302", draft, message, f"has {shown(declared)}, {given}", f"write `shape: {list(info.shape)}`")
             return None
         kind = "float" if info.dtype.startswith("float") else info.dtype
+        if layer.dtype is not None and (layer.dtype == "string") != (kind == "string"):
+            message = f"Input `{draft.name}` wants {layer.dtype}, the dataset gives {info.dtype}"
+            self.fail("E302", draft, message, help=f"write `dtype: {info.dtype}`, or leave `dtype` out")
+            return None
         if kind == "float" and layer.dtype is not None and not layer.dtype.startswith("float"):
             message = f"Input `{draft.name}` wants {layer.dtype}, the dataset gives {info.dtype}"
             self.fail("E302", draft, message, help="store the data as integers, or leave `dtype` out")
@@ -267,17 +220,47 @@ class _Builder:
             given = f"{source.title} has {len(source.further) + 1} outputs" if source.further else "it has one output"
             help = f"read `{source.name}`" + f" to `{source.name}:{len(source.further)}`" * bool(source.further)
             help += ", or give it `return_state: true`" * ("return_state" in type(source.layer).model_fields)
+            if isinstance(source.layer, _Exit) and source.layer.count > 1:
+                given = f"{source.title} has {source.layer.count} outputs"
+                help = f"read `{source.name}` to `{source.name}:{source.layer.count - 1}`"
             self.fail("E304", draft, f"there is no output `{draft.name}`", given, help)
             return None
         shape = source.further[layer.number - 1]
-        return Node(draft.name, layer, draft.inputs, draft.path, shape, "float")
+        return Node(draft.name, layer, draft.inputs, draft.path, shape, "float", inside=draft.inside)
+
+    def end(self, draft: Draft, layer: _Entry | _Exit) -> Node | None:
+        """Where a nested model begins or ends: it passes on what it reads."""
+        source = self.nodes.get(draft.inputs[0])
+        if source is None:
+            return None
+        if isinstance(layer, _Entry):
+            wanted = layer.declared.shape
+            fits = wanted is None or len(wanted) == len(source.shape)
+            if wanted is not None and (
+                not fits or any(a not in (None, b) for a, b in zip(wanted, source.shape, strict=True))
+            ):
+                label = f"has {shown(wanted)}, and gets {shown(source.shape)} from {source.title}"
+                help = f"write `shape: {list(source.shape)}`, or leave `shape` out"
+                self.fail("E302", draft, f"{draft.title} does not fit what it reads", label, help)
+                return None
+            kind = layer.declared.dtype
+            if kind is not None and not kind.startswith("float") and source.dtype == "float":
+                self.fail("E302", draft, f"{draft.title} wants {kind}, {source.title} gives numbers with a fraction")
+                return None
+        trained = source.trainable if isinstance(layer, _Entry) else layer.trainable
+        more = (draft.shared, trained, draft.inside)
+        return Node(draft.name, layer, draft.inputs, draft.path, source.shape, source.dtype, (), (), *more)
 
     def inner(self, draft: Draft) -> Node | None:
         if any(name not in self.nodes for name in draft.inputs):
             return None
         sources = [self.nodes[name] for name in draft.inputs]
-        layer = draft.layer
+        layer = learnt(draft.layer, self.signature.learned.get(draft.shared or draft.name))
         if not self.takes(draft, len(layer.arguments(sources)[0])):
+            return None
+        wrong, mend = misread(layer, draft.title, [source.dtype for source in sources])
+        if wrong:
+            self.fail("E330", draft, wrong, f"reads {' and '.join(source.title for source in sources)}", mend)
             return None
         shapes, named = layer.arguments([source.shape for source in sources])
         try:
@@ -293,8 +276,6 @@ class _Builder:
             given = " and ".join(f"{shown(s.shape)} from {s.title}" for s in sources)
             self.fail("E301", draft, f"{draft.title} does not fit its input", f"gets {given}: {error}", error.help)
             return None
-        if not self.same_weights(draft, weights):
-            return None
         return Node(
             draft.name,
             layer,
@@ -305,7 +286,8 @@ class _Builder:
             weights,
             further,
             draft.shared,
-            draft.trainable and layer.trainable,
+            layer.trainable,
+            draft.inside,
         )
 
     def takes(self, draft: Draft, count: int) -> bool:
@@ -319,17 +301,17 @@ class _Builder:
         self.fail("E303", draft, f"{draft.title} takes {wanted}, not {count}", f"reads {names}", help)
         return False
 
-    def same_weights(self, draft: Draft, weights: tuple[WeightSpec, ...]) -> bool:
-        owner = self.nodes.get(draft.shared or "")
-        if owner is None:
-            return True
-        for own, other in zip(owner.weights, weights, strict=True):
+    def sharing(self, draft: Draft) -> None:
+        """Weights are shared only where both inputs ask for the same shapes."""
+        owner, node = self.nodes.get(draft.shared or ""), self.nodes.get(draft.name)
+        if owner is None or node is None:
+            return
+        for own, other in zip(owner.weights, node.weights, strict=True):
             if own.shape != other.shape:
                 label = f"`{own.name}` is {list(own.shape)} there, and would be {list(other.shape)} here"
                 message = f"`{draft.name}` cannot share the weights of {owner.title}"
                 self.fail("E308", draft, message, label, "the inputs of both must have the same last axis")
-                return False
-        return True
+                return
 
 
 def arity(layer: type[Layer]) -> tuple[int, int]:

@@ -16,9 +16,9 @@ from kerascli.activations import Activation
 from kerascli.component import Component, snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
-from kerascli.keras_graph import MASKS, RANDOM, STATEFUL, Operation, Tensor, is_stack, operations
+from kerascli.keras_graph import MASKS, RANDOM, STATEFUL, Operation, Tensor, View, is_stack, view
 from kerascli.layer import Layer
-from kerascli.layers.structure import _Part
+from kerascli.layers.structure import _Entry
 from kerascli.ops.ir import Shape
 from kerascli.optimizers.base import Optimizer
 from kerascli.spec import Spec
@@ -65,16 +65,19 @@ ADDED: dict[str, Config] = {
 
 def model(graph: Graph, name: str, compiled: Config | None = None) -> Config:
     """The whole model; `compiled` is its `compile_config`."""
-    return sequential(graph, name, compiled or {}) if is_stack(graph) else functional(graph, name, compiled or {})
+    seen = view(graph, _entry)
+    if is_stack(graph):
+        return sequential(seen, name, compiled or {})
+    return functional(seen, name, True, compiled or {})
 
 
-def sequential(graph: Graph, name: str, compiled: Config) -> Config:
-    batch_shape = [None, *graph.nodes[0].shape]
+def sequential(seen: View, name: str, compiled: Config) -> Config:
+    batch_shape = [None, *seen.inputs[0].shape]
     config = {
         "name": name,
         "trainable": True,
         "dtype": policy(),
-        "layers": [operation.config for operation in _operations(graph)],
+        "layers": [operation.config for operation in seen.operations],
         "build_input_shape": batch_shape,
     }
     return {
@@ -87,18 +90,17 @@ def sequential(graph: Graph, name: str, compiled: Config) -> Config:
     }
 
 
-def functional(graph: Graph, name: str, compiled: Config) -> Config:
-    ordered = _operations(graph)
+def functional(seen: View, name: str, trainable: bool, compiled: Config) -> Config:
     layers = [
-        {**operation.config, "name": operation.name, "inbound_nodes": [c.config for c in operation.calls if c.args]}
-        for operation in ordered
+        {**_written(operation), "name": operation.name, "inbound_nodes": [c.config for c in operation.calls if c.args]}
+        for operation in seen.operations
     ]
     config = {
         "name": name,
-        "trainable": True,
+        "trainable": trainable,
         "layers": layers,
-        "input_layers": _ends(graph, graph.inputs),
-        "output_layers": _ends(graph, graph.outputs),
+        "input_layers": _ends(seen, seen.inputs),
+        "output_layers": _ends(seen, seen.outputs),
     }
     return {
         "module": "keras.src.models.functional",
@@ -177,9 +179,10 @@ def _built(kind: str, shapes: list[Any]) -> Config:
 
 
 def input_layer(node: Node, tensor: Tensor) -> Config:
-    dtype = getattr(node.layer, "dtype", None) or tensor.dtype
+    declared = node.layer.declared if isinstance(node.layer, _Entry) else node.layer
+    dtype = getattr(declared, "dtype", None) or tensor.dtype
     config = {"batch_shape": [None, *node.shape], "dtype": dtype, "sparse": False, "ragged": False}
-    config |= {"name": node.name, "optional": False}
+    config |= {"name": tensor.operation, "optional": False}
     return {"module": MODULES["layer"], "class_name": "InputLayer", "config": config, "registered_name": None}
 
 
@@ -267,26 +270,25 @@ def policy() -> Config:
     return {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
 
 
-def _operations(graph: Graph) -> list[Operation]:
-    return operations(graph, _entry)
+def _written(operation: Operation) -> Config:
+    """A layer's entry; that of a nested model has its layers."""
+    if operation.view is None or operation.node is None:
+        return operation.config
+    return functional(operation.view, operation.name, operation.node.trainable, {})
 
 
 def _entry(node: Node, tensors: Sequence[Tensor]) -> Config:
-    if not node.inputs:
+    if not node.inputs or isinstance(node.layer, _Entry):
         return input_layer(node, tensors[0])
-    return layer(node.layer, node.name, [tensor.shape for tensor in tensors], node.trainable)
+    name = node.name.rpartition("/")[2]
+    return layer(node.layer, name, [tensor.shape for tensor in tensors], node.trainable)
 
 
-def _ends(graph: Graph, names: Sequence[str]) -> list[Any]:
-    """Where the model begins or ends: layer, call, output. One alone is not put in a list."""
-    calls: dict[str, list[str]] = {}
-    for node in graph.nodes:
-        if not isinstance(node.layer, _Part):
-            calls.setdefault(node.shared or node.name, []).append(node.name)
-    found = [_end(graph.node(name), calls) for name in names]
+def _ends(seen: View, ends: Sequence[Tensor]) -> list[Any]:
+    """Where the model begins or ends: layer, call, output. One alone is not put in a list.
+
+    Keras counts the calls of nested models from 1 here, and only here.
+    """
+    nested = {operation.name for operation in seen.operations if operation.view}
+    found = [[end.operation, end.call + (end.operation in nested), end.index] for end in ends]
     return found[0] if len(found) == 1 else found
-
-
-def _end(node: Node, calls: Mapping[str, list[str]]) -> list[Any]:
-    name, index = (node.inputs[0], node.layer.number) if isinstance(node.layer, _Part) else (node.name, 0)
-    return next([layer, made.index(name), index] for layer, made in calls.items() if name in made)

@@ -22,11 +22,12 @@ from kerascli import files
 from kerascli.component import snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
-from kerascli.keras_graph import is_stack, layers
+from kerascli.keras_graph import is_stack
 from kerascli.keras_layout import (
     OptimizerState,
     Place,
     Weights,
+    by_layer,
     groups,
     inner_name,
     keras_path,
@@ -84,13 +85,12 @@ def save_legacy(path: Path, graph: Graph, weights: Weights, name: str, attribute
             file.attrs[key] = value
         group = file.create_group("model_weights")
         group.attrs["backend"], group.attrs["keras_version"] = attributes["backend"], attributes["keras_version"]
-        nodes = layers(graph)
-        _write_names(group, "layer_names", [node.name for node in nodes])
+        found = by_layer(graph)
+        _write_names(group, "layer_names", list(found))
         prefix = f"{name}/" if is_stack(graph) else ""
-        by_node = {node.name: [place for place in places(graph) if place.node is node] for node in nodes}
-        for node in sorted(nodes, key=lambda node: node.name):
-            named = {prefix + keras_path(place): weights[place.path] for place in by_node[node.name]}
-            _write_named(group.create_group(node.name), named)
+        for layer in sorted(found):
+            named = {prefix + keras_path(place): weights[place.path] for place in found[layer]}
+            _write_named(group.create_group(layer), named)
         _write_named(group.create_group("top_level_model_weights"), {})
 
 
@@ -98,8 +98,10 @@ def _write_weights(
     file: h5py.File, graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None
 ) -> None:
     file.create_group("vars").attrs["name"] = name
-    for node, group in groups(graph):
-        file.create_group(f"{group}/vars").attrs["name"] = node.name
+    for operation, group in groups(graph):
+        file.create_group(f"{group}/vars").attrs["name"] = operation.name
+        node = operation.node
+        assert node
         for inner in dict.fromkeys(step for spec in node.weights for step in steps(spec.group)):
             file.create_group(f"{group}/{inner}/vars").attrs["name"] = inner_name(node, inner)
     for place in places(graph):
@@ -136,7 +138,9 @@ def load_weights(path: Path, graph: Graph) -> dict[str, Array]:
     with _opened(path, wanted) as file:
         problems: list[Problem] = []
         found = dict(
-            _legacy(file, path, wanted, problems) if _is_legacy(file) else _keras3(file, path, wanted, problems)
+            _legacy(file, path, by_layer(graph), problems)
+            if _is_legacy(file)
+            else _keras3(file, path, wanted, problems)
         )
     if problems:
         raise Failure(problems)
@@ -181,16 +185,16 @@ def _keras3(
         else:
             yield place.path, _read(dataset, place)
     known = {place.group for place in wanted}
-    stored = _group(file, "layers")
-    for name in stored if stored is not None else ():
-        if f"layers/{name}" not in known and _dataset(file, f"layers/{name}/vars/0") is not None:
-            problems.append(
-                Problem("E505", f"`{path.name}` has weights of a layer `{name}` that the model lacks", path)
-            )
+    for above in sorted({"layers", *(group.rpartition("/")[0] for group in known)}):
+        stored = _group(file, above)
+        for name in stored if stored is not None else ():
+            if f"{above}/{name}" not in known and _dataset(file, f"{above}/{name}/vars/0") is not None:
+                message = f"`{path.name}` has weights of a layer `{name}` that the model lacks"
+                problems.append(Problem("E505", message, path))
 
 
 def _legacy(
-    file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
+    file: h5py.File, path: Path, wanted: Mapping[str, list[Place]], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
     """Layers that have weights, in the file's order; the weights of each in the order of its names."""
     root = _group(file, "model_weights") or file
@@ -200,9 +204,7 @@ def _legacy(
         names = _names(group, "weight_names") if group is not None else []
         if group is not None and names:
             stored.append((layer, [_dataset(group, name) for name in names]))
-    mine: dict[str, list[Place]] = {}
-    for place in wanted:
-        mine.setdefault(place.node.name, []).append(place)
+    mine = {name: own for name, own in wanted.items() if own}
     if len(stored) != len(mine):
         message = f"`{path.name}` has weights for {len(stored)} layers, the model needs {len(mine)}"
         problems.append(Problem("E505", message, path))

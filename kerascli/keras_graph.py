@@ -1,7 +1,8 @@
 """The layers of a graph as Keras sees them: calls, masks, and the order that its files depend on.
 
 Keras sorts the layers of a Functional model by depth (the longest way to an output), then by a walk back from the
-outputs. Its weight files count layers of a class in that order, and its optimizers keep their slots in it.
+outputs. Its weight files count layers of a class in that order, and its optimizers keep their slots in it. A nested
+model is one layer there, with a view of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from kerascli.component import snake_case
 from kerascli.graph import Graph, Node
 from kerascli.layer import Context, Layer
-from kerascli.layers.structure import _Part
+from kerascli.layers.structure import _Entry, _Exit, _Part
 from kerascli.ops.ir import Input, Shape, Trace, Type, Value
 
 Config = dict[str, Any]
@@ -69,66 +70,129 @@ class Call:
 
 @dataclass
 class Operation:
-    """A layer, or an array operation that makes a mask, with every call of it."""
+    """A layer, a nested model, or an array operation that makes a mask, with every call of it."""
 
     name: str
     config: Config
+    """Without that of a nested model's layers."""
     node: Node | None
-    """The node that declares the layer and its weights; None for mask operations."""
+    """The node that declares the layer and its weights, or ends the nested model; None for mask operations."""
     calls: list[Call] = field(default_factory=list)
+    view: View | None = None
+    """What a nested model is inside."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A model as Keras writes it down: its operations in Keras's order, and its ends."""
+
+    operations: list[Operation]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+    @property
+    def layers(self) -> list[Operation]:
+        """Without those that make masks."""
+        return [operation for operation in self.operations if operation.node]
 
 
 def is_stack(graph: Graph) -> bool:
     """One input, and every layer reads exactly the one before it: Keras calls that Sequential."""
     nodes = graph.nodes
     chained = all(node.inputs == (before.name,) for before, node in pairwise(nodes))
-    single = not nodes[0].inputs and not any(node.shared for node in nodes)
+    single = not nodes[0].inputs and not any(node.shared or node.inside for node in nodes)
     return len(nodes) > 1 and chained and single and tuple(graph.outputs) == (nodes[-1].name,)
 
 
-def operations(graph: Graph, config: Callable[[Node, tuple[Tensor, ...]], Config]) -> list[Operation]:
-    """Every layer in Keras's order; `config` makes its entry from its node and what it reads (an input: what it is)."""
-    calls = _Calls(config, _tokens(graph))
-    for node in graph.nodes:
-        calls.add(node)
-    made = calls.operations
+Configure = Callable[[Node, tuple[Tensor, ...]], Config]
+"""Makes the entry of a layer from its node and what it reads (an input: what it is)."""
+
+
+def view(graph: Graph, config: Configure) -> View:
+    """The whole model."""
+    calls = _Calls(graph, "", config, _tokens(graph))
     if is_stack(graph):
-        return [operation for operation in made.values() if operation.node]
-    return _by_depth(made, [calls.outputs[name] for name in graph.outputs])
+        made = [operation for operation in calls.operations.values() if operation.node]
+        return View(made, [calls.outputs[name] for name in graph.inputs], [calls.outputs[graph.outputs[0]]])
+    return calls.view(graph.inputs, graph.outputs)
 
 
-def layers(graph: Graph) -> list[Node]:
-    """The nodes that declare weights or none, in the order of Keras's `model.layers`."""
-    found = [operation.node for operation in operations(graph, lambda node, tensors: {}) if operation.node]
+def layers(graph: Graph) -> list[Operation]:
+    """The layers with weights or none, in the order of Keras's `model.layers`."""
+    found = view(graph, lambda node, tensors: {}).layers
     return found[1:] if is_stack(graph) else found
 
 
 class _Calls:
-    """Walks the graph and writes down the calls that build the same model in Keras."""
+    """Walks the graph, or a nested model in it, and writes down the calls that build the same model in Keras."""
 
-    def __init__(self, config: Callable[[Node, tuple[Tensor, ...]], Config], tokens: set[str]) -> None:
-        self.config = config
-        self.tokens = tokens
+    def __init__(self, graph: Graph, level: str, config: Configure, tokens: set[str]) -> None:
+        self.graph, self.level, self.config, self.tokens = graph, level, config, tokens
         self.operations: dict[str, Operation] = {}
         self.outputs: dict[str, Tensor] = {}
         self.masks: dict[str, Tensor | None] = {}
+        self.models: dict[str, int] = {}
+        """Which call of its model each use of a nested model is."""
+        for node in graph.nodes:
+            if node.inside == level:
+                self.add(node)
+
+    def view(self, inputs: Sequence[str], outputs: Sequence[str]) -> View:
+        ends = [self.outputs[name] for name in outputs]
+        return View(_by_depth(self.operations, ends), [self.outputs[name] for name in inputs], ends)
+
+    def local(self, name: str) -> str:
+        """A layer's name within its model."""
+        return name.rpartition("/")[2]
 
     def add(self, node: Node) -> None:
-        name = node.shared or node.name
-        inputs = [self.outputs[i] for i in node.inputs]
+        if isinstance(node.layer, _Exit):
+            return self.nested(node, node.layer)
+        name = self.local(node.shared or node.name)
+        inputs = [] if isinstance(node.layer, _Entry) else [self.outputs[i] for i in node.inputs]
         if isinstance(node.layer, _Part):
             self.outputs[node.name] = replace(inputs[0], shape=node.shape, dtype="float32", index=node.layer.number)
             self.masks[node.name] = None
             return
-        if not node.shared:
-            self.operations[name] = Operation(name, {}, node)
+        if name not in self.operations:  # a Reuse may come before the layer whose weights it shares
+            self.operations[name] = Operation(name, {}, self.graph.node(node.shared) if node.shared else node)
         operation = self.operations[name]
         output = self.outputs[node.name] = Tensor(name, len(operation.calls), node.shape, self._dtype(node, inputs))
-        if not node.shared:
-            operation.config = self.config(node, tuple(inputs) or (output,))
+        if not operation.calls:
+            operation.config = self.config(operation.node or node, tuple(inputs) or (output,))
         # An input has one call without arguments, which Keras leaves out of its file.
         operation.calls.append(Call(*self._arguments(node, inputs)) if inputs else Call((), {}))
         self.masks[node.name] = self._mask(node, inputs)
+
+    def nested(self, node: Node, end: _Exit) -> None:
+        """One output of a nested model; the first that is met stands for the call."""
+        owner = node.shared or end.model
+        name = self.local(owner)
+        if name not in self.operations:
+            inner = _Calls(self.graph, owner, self.config, self.tokens)
+            ends = [n.inputs[0] for n in self._ends(owner)]
+            seen = inner.view([n.name for n in self._entries(owner)], ends)
+            self.operations[name] = Operation(name, {}, self._ends(owner)[0], view=seen)
+        operation = self.operations[name]
+        assert operation.view
+        if end.model not in self.models:
+            self.models[end.model] = len(operation.calls)
+            reads = [n.inputs[0] for n in self._entries(end.model)]
+            inputs, masks = [self.outputs[i] for i in reads], [self.masks[i] for i in reads]
+            several = len(reads) > 1
+            args = (inputs,) if several else tuple(inputs)
+            operation.calls.append(Call(args, {"mask": masks if several else masks[0]}))
+        inside = operation.view.outputs[end.number]
+        self.outputs[node.name] = Tensor(name, self.models[end.model], node.shape, inside.dtype, end.number)
+        self.masks[node.name] = None  # Keras finds it again when the model runs
+
+    def _entries(self, model: str) -> list[Node]:
+        found = [(n.layer.number, n) for n in self.graph.nodes if isinstance(n.layer, _Entry) and n.inside == model]
+        return [node for _, node in sorted(found, key=lambda item: item[0])]
+
+    def _ends(self, model: str) -> list[Node]:
+        found = [(n.layer.number, n) for n in self.graph.nodes if isinstance(n.layer, _Exit) and n.layer.model == model]
+        return [node for _, node in sorted(found, key=lambda item: item[0])]
 
     def _arguments(self, node: Node, inputs: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         kind = type(node.layer).__name__
@@ -153,7 +217,7 @@ class _Calls:
 
     def _mask(self, node: Node, inputs: list[Tensor]) -> Tensor | None:
         """The mask that goes with a node's output. One that the layer itself makes is an operation in Keras."""
-        masks = [self.masks[name] for name in node.inputs]
+        masks = [self.masks[name] for name in node.inputs] if inputs else []
         found = _passed(node.layer, node.name, inputs, masks)
         if found is None or isinstance(found, Tensor):
             return found

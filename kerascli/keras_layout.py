@@ -6,7 +6,7 @@ Keras 3 keeps the variables of a layer as `layers/<class>_<count>/vars/<n>`, cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 
 from kerascli.component import snake_case
 from kerascli.graph import Graph, Node
-from kerascli.keras_graph import is_stack, layers
+from kerascli.keras_graph import Operation, is_stack, layers
 from kerascli.layer import WeightSpec
+from kerascli.layers.structure import Input, _Entry
 from kerascli.ops.ir import Array, Shape
 from kerascli.optimizers.base import Optimizer
 from kerascli.schedules import Schedule
@@ -31,7 +32,7 @@ class Place:
     path: str
     """Ours: `conv2d/kernel`."""
     group: str
-    """The layer's group in the file: `layers/conv2d`."""
+    """The layer's group in the file: `layers/conv2d`, and `layers/functional/layers/dense` in a nested model."""
     inner: str
     """The group of the variable below it: `` or `cell`."""
     index: int
@@ -41,6 +42,10 @@ class Place:
     @property
     def dataset(self) -> str:
         return "/".join(part for part in (self.group, self.inner, "vars", str(self.index)) if part)
+
+    @property
+    def trained(self) -> bool:
+        return self.spec.trainable and self.node.trainable
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,10 @@ class Slot:
 def places(graph: Graph) -> list[Place]:
     """Every weight of the graph, in Keras's order."""
     found: list[Place] = []
-    for node, group in groups(graph):
+    for operation, group in groups(graph):
+        node = operation.node
+        if operation.view or node is None:
+            continue
         counts: Counter[str] = Counter()
         for spec in node.weights:
             found.append(Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec))
@@ -76,17 +84,29 @@ def places(graph: Graph) -> list[Place]:
 
 def trainable_paths(graph: Graph) -> list[str]:
     """In the order of Keras's `model.trainable_variables`, which its optimizers follow."""
-    return [place.path for place in places(graph) if place.spec.trainable and place.node.trainable]
+    return [place.path for place in places(graph) if place.trained]
+
+
+def by_layer(graph: Graph) -> dict[str, list[Place]]:
+    """The weights of each layer of the model itself, as Keras's legacy files have them: trained ones first."""
+    found: dict[str, list[Place]] = {operation.name: [] for operation in layers(graph)}
+    for place in sorted(places(graph), key=lambda place: not place.trained):
+        found[place.node.name.partition("/")[0]].append(place)
+    return found
 
 
 def optimizer_slots(graph: Graph, name: str, optimizer: Optimizer) -> list[Slot]:
     """The slots of an optimizer on the model called `name`, in Keras's order."""
     prefix = f"{name}_" if is_stack(graph) else ""
     by_path = {place.path: place for place in places(graph)}
-    found = []
+    found: list[Slot] = []
+    names: set[str] = set()
     for slot, path, shape in optimizer.variables({path: by_path[path].spec.shape for path in trainable_paths(graph)}):
-        own = by_path[path]
-        found.append(Slot(f"{prefix}{keras_path(own).replace('/', '_')}_{slot}", slot, path, shape))
+        name = f"{prefix}{keras_path(by_path[path]).replace('/', '_')}_{slot}"
+        while name in names:  # `a_b` beside `b` in the nested model `a`
+            name += "_"
+        names.add(name)
+        found.append(Slot(name, slot, path, shape))
     return found
 
 
@@ -103,13 +123,28 @@ def optimizer_state(
     return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
 
 
-def groups(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """Keras counts the layers of each class, whatever their names."""
+def groups(graph: Graph) -> Iterator[tuple[Operation, str]]:
+    """Every layer and its group: Keras counts the layers of each class, whatever their names."""
+    yield from _groups(layers(graph), "")
+
+
+def _groups(made: Sequence[Operation], above: str) -> Iterator[tuple[Operation, str]]:
     counts: Counter[str] = Counter()
-    for node in layers(graph):
-        kind = snake_case(type(node.layer).__name__) if node.inputs else "input_layer"
-        yield node, f"layers/{kind}" + (f"_{counts[kind]}" if counts[kind] else "")
+    for operation in made:
+        kind = _class(operation)
+        group = f"{above}layers/{kind}" + (f"_{counts[kind]}" if counts[kind] else "")
         counts[kind] += 1
+        yield operation, group
+        if operation.view:
+            yield from _groups(operation.view.layers, f"{group}/")
+
+
+def _class(operation: Operation) -> str:
+    assert operation.node
+    if operation.view:
+        return "functional"
+    layer = operation.node.layer
+    return "input_layer" if isinstance(layer, (Input, _Entry)) else snake_case(type(layer).__name__)
 
 
 def steps(group: str) -> list[str]:

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from kerascli.check import Checked
-from kerascli.graph import Graph, infer, outline
+from kerascli.graph import Graph, infer
 from kerascli.metrics.base import Metric
 from kerascli.objective import Objective, objective
 from kerascli.ops.ir import Array
+from kerascli.outline import outline
 from kerascli.program.build import Target
 from kerascli.sources.base import Signature
 from kerascli.spec import Loaded, Spec

@@ -16,6 +16,7 @@ from kerascli.callbacks.base import Direction
 from kerascli.component import nearest, snake_case
 from kerascli.errors import Problem, Span, SpecFailure
 from kerascli.graph import Graph, Node, shown
+from kerascli.layers.structure import _Exit
 from kerascli.losses.base import Loss
 from kerascli.metrics.base import Metric, columns
 from kerascli.ops.ir import Shape, ShapeError
@@ -236,7 +237,7 @@ def activation(graph: Graph, node: Node) -> str | None:
     """The function that a node's values come out of: `linear` where that is certain, None where it is not known."""
     layer = node.layer
     name = type(layer).__name__
-    if name in ("Reshape", "Flatten", "Permute") and node.inputs:
+    if (name in ("Reshape", "Flatten", "Permute") or isinstance(layer, _Exit)) and node.inputs:
         return activation(graph, graph.node(node.inputs[0]))
     if name == "Softmax":
         return "softmax"

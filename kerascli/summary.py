@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from kerascli.graph import Graph, Node, build, shown
-from kerascli.layers.structure import _Part
+from kerascli.layers.structure import _Entry, _Exit, _Part
 from kerascli.ops.ir import LEAVES
 from kerascli.program.build import prediction_program
 from kerascli.run import find
@@ -26,7 +27,7 @@ class Row:
     shape: str
     dtype: str
     parameters: int
-    """0 where another layer's weights are shared."""
+    """0 where another layer's weights are shared, and for a nested model, whose layers have rows of their own."""
     inputs: tuple[str, ...]
 
 
@@ -60,15 +61,33 @@ def of(graph: Graph, name: str) -> Summary:
     total = graph.count()
     return Summary(
         name,
-        tuple(_row(node) for node in graph.nodes if not isinstance(node.layer, _Part)),
+        tuple(_rows(graph, "")),
         total,
         graph.count(trainable=True),
         4 * total,
-        4 * sum(prod(node.shape) for node in graph.nodes),
+        4 * sum(prod(node.shape) for node in graph.layers),
         flops,
     )
 
 
-def _row(node: Node) -> Row:
+def _rows(graph: Graph, inside: str) -> Iterator[Row]:
+    """A nested model's layers stand below it; those of a further call of it would say nothing new."""
+    for node in graph.nodes:
+        if node.inside != inside or isinstance(node.layer, _Part):
+            continue
+        if not isinstance(node.layer, _Exit):
+            yield _row(node, node.inputs)
+        elif node.layer.number == 0:
+            yield _row(node, _reads(graph, node.layer.model))
+            if not node.shared:
+                yield from _rows(graph, node.name)
+
+
+def _reads(graph: Graph, model: str) -> tuple[str, ...]:
+    entries = [n for n in graph.nodes if isinstance(n.layer, _Entry) and n.inside == model]
+    return tuple(name for entry in entries for name in entry.inputs)
+
+
+def _row(node: Node, inputs: tuple[str, ...]) -> Row:
     own = 0 if node.shared else sum(prod(spec.shape) for spec in node.weights)
-    return Row(node.name, type(node.layer).__name__, shown(node.shape), node.dtype, own, node.inputs)
+    return Row(node.name, node.layer.type_name(), shown(node.shape), node.dtype, own, inputs)

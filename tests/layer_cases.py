@@ -12,11 +12,11 @@ import pytest
 from kerascli.component import Example
 from kerascli.layer import Context, Layer
 from kerascli.layers.structure import Input as InputLayer
-from kerascli.layers.structure import Repeat, Residual, Reuse
+from kerascli.layers.structure import Model, Repeat, Residual, Reuse
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
 from kerascli.program.interpret import evaluate
 
-STRUCTURE = (InputLayer, Repeat, Residual, Reuse)
+STRUCTURE = (InputLayer, Model, Repeat, Residual, Reuse)
 """The graph stage replaces these by what they stand for."""
 ROWS = 4
 

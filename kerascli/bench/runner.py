@@ -28,6 +28,7 @@ from kerascli.bench.report import Report, Result
 from kerascli.check import Checked, check
 from kerascli.engine.team import cores
 from kerascli.graph import Graph
+from kerascli.layers.structure import _Entry, _Exit
 from kerascli.model import Model
 from kerascli.runner import Runner
 from kerascli.training import read_data
@@ -110,7 +111,7 @@ def _prepare(checked: Checked, settings: Sequence[str], threads: int, folder: Pa
         model=keras_config.model(graph, spec.name, keras_config.compiled(spec)),
         nodes=_nodes(graph),
         inputs=graph.inputs,
-        outputs=graph.outputs,
+        outputs=tuple(_source(graph, name) for name in graph.outputs),
         weighted=bool(weights),
         adapted=adapted,
     )
@@ -123,13 +124,23 @@ def _prepare(checked: Checked, settings: Sequence[str], threads: int, folder: Pa
 
 
 def _nodes(graph: Graph) -> tuple[Node, ...]:
+    """Every layer; nested models are written out."""
     found = []
     for node in graph.nodes:
+        if isinstance(node.layer, (_Entry, _Exit)):
+            continue
         shapes = [graph.node(name).shape for name in node.inputs]
         config = keras_config.layer(node.layer, node.name, shapes, node.trainable)["config"] if node.inputs else {}
         kind = "Reuse" if node.shared else type(node.layer).__name__
-        found.append(Node(node.name, kind, node.inputs, node.shape, config))
+        inputs = tuple(_source(graph, name) for name in node.inputs)
+        found.append(Node(node.name, kind, inputs, node.shape, config))
     return tuple(found)
+
+
+def _source(graph: Graph, name: str) -> str:
+    """The layer that a nested model's input or output passes on."""
+    node = graph.node(name)
+    return _source(graph, node.inputs[0]) if isinstance(node.layer, (_Entry, _Exit)) else name
 
 
 def _lacking(name: str) -> list[str]:

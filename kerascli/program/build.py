@@ -8,7 +8,7 @@ from math import prod
 
 from kerascli.graph import Graph
 from kerascli.layer import Context
-from kerascli.layers.structure import _Part
+from kerascli.layers.structure import PSEUDO, _Part
 from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
 from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
@@ -48,6 +48,7 @@ class _Forward:
 
 def trace_forward(graph: Graph, training: bool) -> _Forward:
     """Call every layer of the graph in order."""
+    graph = graph.computed
     forward = _Forward(Trace())
     trace = forward.trace
     for node in graph.nodes:
@@ -60,14 +61,20 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
             forward.values[node.name] = forward.further[node.inputs[0]][node.layer.number - 1]
             forward.masks[node.name] = None
             continue
+        if isinstance(node.layer, PSEUDO):  # where a nested model begins or ends
+            forward.values[node.name] = forward.values[node.inputs[0]]
+            forward.masks[node.name] = forward.masks[node.inputs[0]]
+            continue
         owner = node.shared or node.name
         weights = {}
         for spec in node.weights:
             path, trained = f"{owner}/{spec.name}", spec.trainable and node.trainable
-            weights[spec.name] = trace.add(Weight(path, spec.shape, trained, spec.dtype), scope=Scope.WEIGHT)
+            # A further call goes on from the averages that the call before it has moved.
+            moved = forward.updates.get(path)
+            weights[spec.name] = moved or trace.add(Weight(path, spec.shape, trained, spec.dtype), scope=Scope.WEIGHT)
             if node.shared is None and spec.regularizer is not None and training and trained:
                 forward.penalties.append(spec.regularizer.penalty(weights[spec.name]))
-            forward.weights[path] = weights[spec.name]
+            forward.weights.setdefault(path, weights[spec.name])
         xs = [forward.values[name] for name in node.inputs]
         if not node.layer.takes_integers:
             xs = [x if x.dtype == "float" else cast(x, "float") for x in xs]
