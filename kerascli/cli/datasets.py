@@ -1,4 +1,4 @@
-"""`kerascli datasets`: the data sets that come with the package."""
+"""`kerascli datasets`: the data sets that have a name of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 @click.group(name="datasets", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List the bundled data sets, or show one."""
+    """List the data sets that have a name, show one, or fetch one."""
     if context.invoked_subcommand is None:
         context.invoke(list_datasets)
 
@@ -18,7 +18,7 @@ def command(context: click.Context) -> None:
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_datasets(as_json: bool = False) -> None:
-    """Every bundled data set: its name, its rows, what it is."""
+    """Every data set: its name, its rows, whether it is here, what it is."""
     from kerascli.sources.catalogue import describe, names, table
 
     found = [describe(name) for name in names()]
@@ -34,3 +34,19 @@ def show_dataset(name: str, as_json: bool) -> None:
 
     found = describe(name)
     click.echo(json.dumps(found, indent=2) if as_json else lines(found))
+
+
+@command.command(name="fetch")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def fetch_dataset(name: str, as_json: bool) -> None:
+    """Fetch a data set of Keras's into Keras's own cache, so that it can be used without a network."""
+    from kerascli.sources.catalogue import fetched
+
+    paths = [str(path) for path in fetched(name)]
+    if as_json:
+        click.echo(json.dumps({"name": name, "files": paths}, indent=2))
+    elif paths:
+        click.echo("\n".join(paths))
+    else:
+        click.echo(f"{name} comes with kerascli", err=True)

@@ -29,6 +29,8 @@ from pathlib import Path
 
 import click
 
+from kerascli.downloads import PROGRESS
+
 _FOLDER = Path(__file__).parent
 _SETTINGS = {
     "--epochs": "training.epochs",
@@ -101,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(100_000)  # importing makes many objects and no garbage: a sixth of the time to validate
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plug-ins costs as much again
+    PROGRESS.set(_downloaded)
     try:
         with group.make_context("kerascli", words.copy()) as context:
             group.invoke(context)
@@ -121,6 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         return _failed(error, "--json" in words)
+
+
+def _downloaded(name: str, done: int, total: int | None) -> None:
+    from kerascli.cli.download_bar import show
+
+    show(name, done, total)
 
 
 def _failed(error: Exception, as_json: bool) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from kerascli.downloads import OFFLINE
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -23,6 +25,15 @@ threads: Decorator = click.option(
 )
 weights: Decorator = click.option(
     "--weights", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Which of its weights."
+)
+
+
+offline: Decorator = click.option(
+    "--offline",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, parameter, value: OFFLINE.set(value or OFFLINE.get()),
+    help="Fetch nothing: data sets must be there already.",
 )
 
 
