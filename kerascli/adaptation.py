@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kerascli.graph import Graph, Node
+from kerascli.host import evaluate
 from kerascli.ops.ir import Array
 from kerascli.runner import Prediction, Runner
 from kerascli.sources.base import Split
@@ -22,10 +23,11 @@ def adapt(runner: Runner, train: Split) -> None:
 
 
 def _seen_by(node: Node, graph: Graph, train: Split, runner: Runner) -> Iterator[Array]:
-    """The layer's input, in blocks: an input of the model, or what the layers before make of it."""
+    """The layer's input, in blocks: an input of the model, what NumPy made of one, or what the layers before make."""
     source = node.inputs[0]
-    if source in graph.inputs:
-        array = train.inputs[source]
+    known = evaluate(graph.nodes, train.inputs)
+    if source in known:
+        array = known[source]
         yield from (array[start : start + ROWS] for start in range(0, len(array), ROWS))
         return
     part = Graph(graph.nodes[: graph.nodes.index(graph.node(source)) + 1], graph.inputs, (source,))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from kerascli.errors import Failure, Problem
+from kerascli.learned import Learned
 
 Array = npt.NDArray[Any]
 Unseen = MutableMapping[str, Counter[str]]
@@ -240,6 +241,36 @@ class Category(BaseModel):
         return encoded
 
 
+class Raw(BaseModel):
+    """A column as it stands, for layers that read texts or whole numbers."""
+
+    model_config = _STRICT
+
+    kind: Literal["string", "integer"]
+    name: str
+
+    @property
+    def dtype(self) -> str:
+        return "string" if self.kind == "string" else "int32"
+
+    @property
+    def drops(self) -> bool:
+        return False
+
+    def encode(self, column: Column) -> Array:
+        """Shapes: (n,) → (n, 1), texts or int32. An empty cell is the empty text."""
+        if isinstance(column, TextColumn):
+            return np.array([*column.texts, ""], np.dtypes.StringDType())[column.codes][:, None]
+        values = column.values
+        wrong = ~((values == np.floor(values)) & (np.abs(values) < 2**31))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            what = "the value is missing" if np.isnan(values[row]) else f"{values[row]:g} is no whole number of 32 bits"
+            help = "the network's Input takes whole numbers of this column; fill it, or drop the Input's `dtype`"
+            raise Failure(Problem("E408", f"row {row + 1}, column `{self.name}`: {what}", help=help))
+        return values.astype(np.int32)[:, None]
+
+
 class InputLayout(BaseModel):
     """One input of the network."""
 
@@ -289,9 +320,11 @@ class Preprocessing(BaseModel):
 
     version: Literal[1] = 1
     decimal: str = "."
-    features: tuple[Annotated[Numeric | Category, Field(discriminator="kind")], ...] = ()
+    features: tuple[Annotated[Numeric | Category | Raw, Field(discriminator="kind")], ...] = ()
     inputs: dict[str, InputLayout] = {}
     targets: dict[str, TargetLayout] = {}
+    layers: dict[str, Learned] = {}
+    """What layers have learnt, by their names."""
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2) + "\n"
@@ -308,7 +341,7 @@ class Preprocessing(BaseModel):
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Of each column that the inputs need: `numeric` or `category`, in column order."""
+        """Of each column that the inputs need: `numeric`, `category`, `string` or `integer`, in column order."""
         used = {name for layout in self.inputs.values() for name in layout.features}
         return {feature.name: feature.kind for feature in self.features if feature.name in used}
 
@@ -321,6 +354,8 @@ class Preprocessing(BaseModel):
                     encoded[feature.name] = feature.encode(numbers, unseen)
                 case (Category(), TextColumn() as texts):
                     encoded[feature.name] = feature.encode(texts, unseen)
+                case (Raw(), NumericColumn() | TextColumn() as column):
+                    encoded[feature.name] = feature.encode(column)
         return {
             name: np.concatenate([encoded[feature] for feature in layout.features], axis=1)
             for name, layout in self.inputs.items()

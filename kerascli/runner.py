@@ -120,7 +120,8 @@ class Runner:
 
     def feed(self, split: Split, weights: Mapping[str, Array] | None = None) -> int:
         """Register a split's arrays with the engine."""
-        arrays = {f"x:{name}": np.ascontiguousarray(array) for name, array in split.inputs.items()}
+        inputs = self.model.graph.served(split.inputs)
+        arrays = {f"x:{name}": np.ascontiguousarray(array) for name, array in inputs.items()}
         arrays |= {f"y:{name}": _target(array, self.model, name) for name, array in split.targets.items()}
         arrays |= {f"w:{name}": array for name, array in (weights or {}).items()}
         return self.session.add_feed(arrays)
@@ -162,8 +163,8 @@ class Prediction:
     """
 
     def __init__(self, runner: Runner, graph: Graph) -> None:
-        self.session = runner.session
-        nodes = [node for node in graph.nodes if node.name in graph.inputs]
+        self.session, self.graph = runner.session, graph
+        nodes = [node for node in graph.computed.nodes if node.name in graph.computed.inputs]
         dtypes = {node.name: np.dtype("float32" if node.dtype == "float" else node.dtype) for node in nodes}
         sample = sum(math.prod(node.shape) * dtypes[node.name].itemsize for node in nodes)
         self.batch = max(1, min(PREDICTED_ROWS, STAGED_BYTES // max(sample, 1)))
@@ -173,6 +174,7 @@ class Prediction:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
+        inputs = self.graph.served(inputs)
         count = len(next(iter(inputs.values())))
         found: dict[str, Array] = {}
         for start in range(0, count, self.batch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ class Stored:
 
     @cached_property
     def signature(self) -> Signature:
-        return signature(json.loads(self.attachment(SIGNATURE)))
+        facts = json.loads(self.attachment(SIGNATURE))
+        found = signature(facts)
+        return replace(found, learned=self.preprocessing.layers) if facts.get("learned") else found
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -101,8 +103,8 @@ def export(stored: Stored, form: str, path: Path | None = None) -> list[Path]:
 
 
 def signature_facts(found: Signature) -> dict[str, Any]:
-    """A signature as plain data, for `run.json`."""
-    return asdict(found)
+    """A signature as plain data, for `run.json`; what layers have learnt may be long, and is in preprocessing.json."""
+    return asdict(replace(found, learned={})) | {"learned": sorted(found.learned)}
 
 
 def signature(facts: Any) -> Signature:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kerascli import curves, files, keras_config, keras_files
@@ -20,6 +20,7 @@ from kerascli.checkpoint import KEPT, Checkpoints, State
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
+from kerascli.host import raw_inputs
 from kerascli.keras_layout import OptimizerState, optimizer_state
 from kerascli.model import Model
 from kerascli.ops.ir import Array
@@ -72,10 +73,11 @@ class Logged:
 
 def read_data(model: Model) -> Dataset:
     """The dataset, its targets encoded as the losses want them."""
-    loaded = model.loaded
-    return loaded.spec.dataset.load(
-        loaded.base, loaded.spec.seed, model.encodings, model.graph.inputs, model.graph.outputs
-    )
+    loaded, graph = model.loaded, model.graph
+    names = (graph.inputs, graph.outputs, raw_inputs(graph.nodes))
+    found = loaded.spec.dataset.load(loaded.base, loaded.spec.seed, model.encodings, *names)
+    learned = found.preprocessing.model_copy(update={"layers": model.signature.learned})
+    return replace(found, preprocessing=learned)
 
 
 class Training:
@@ -185,7 +187,7 @@ class Training:
         graph, data = self.model.graph, self.data
         parts = {"train": data.train, "validation": data.validation, "test": data.test}
         samples = ", ".join(f"{name} {len(split):,}" for name, split in parts.items() if split)
-        return f"{self.spec.name}: {len(graph.nodes)} layers, {graph.count():,} parameters; {samples}"
+        return f"{self.spec.name}: {len(graph.layers)} layers, {graph.count():,} parameters; {samples}"
 
     def run_through(self) -> Outcome:
         """Train, evaluate, and write the results."""

@@ -21,7 +21,9 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Component, nearest, snake_case
 from kerascli.errors import Failure, Problem, SpecFailure
+from kerascli.learned import Learned
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
+from kerascli.sources.lines import decoded
 from kerascli.sources.targets import encode_labels, resolve_encoding
 
 Shape = tuple[int, ...]
@@ -34,7 +36,7 @@ class InputInfo:
 
     shape: Shape
     dtype: str
-    """float32, int32 or uint8: as served, never as stored."""
+    """float32, int32, uint8 or string: as served, never as stored."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Signature:
     targets: dict[str, TargetInfo]
     sizes: dict[str, int] = field(default_factory=dict)
     """Samples of each split there is; `missing: drop` may leave fewer."""
+    learned: dict[str, Learned] = field(default_factory=dict)
+    """What layers have learnt from the training split, by their names."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,14 @@ class Source(Component):
     def dump(self) -> dict[str, Any]:
         return {**super().dump(), "type": self.type_name()}
 
-    def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+    def peek(
+        self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = (), raw: Mapping[str, str] = {}
+    ) -> Signature:
         """Shapes, dtypes and classes without reading the data.
 
         `inputs` and `outputs` are the names that the network has, where it names them: data go by those names. A
-        single input or output takes what there is.
+        single input or output takes what there is. `raw` are the inputs that want what is stored as it stands, as
+        `string` or `int32`, where a source would else encode it.
         """
         raise NotImplementedError
 
@@ -176,6 +183,7 @@ class Source(Component):
         encoding: Mapping[str, str] | None = None,
         inputs: Sequence[str] = (),
         outputs: Sequence[str] = (),
+        raw: Mapping[str, str] = {},
     ) -> Dataset:
         """Read everything; `encoding` says for each target what `auto` means: `integer`, `one_hot` or `none`."""
         raise NotImplementedError
@@ -238,7 +246,9 @@ class _ArraySource(Source):
     def fingerprint(self, base: Path, seed: int) -> str:
         raise NotImplementedError
 
-    def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+    def peek(
+        self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = (), raw: Mapping[str, str] = {}
+    ) -> Signature:
         found, targets, rows = self.outline(base)
         return Signature(
             {name: found[own] for name, own in named(found, inputs, "input").items()},
@@ -253,6 +263,7 @@ class _ArraySource(Source):
         encoding: Mapping[str, str] | None = None,
         inputs: Sequence[str] = (),
         outputs: Sequence[str] = (),
+        raw: Mapping[str, str] = {},
     ) -> Dataset:
         found, infos, rows = self.outline(base)
         wanted, aims = named(found, inputs, "input"), named(infos, outputs, "target")
@@ -323,15 +334,19 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def served_dtype(stored: np.dtype[Any]) -> str | None:
-    """What an input is served as: uint8 stays, other integers become int32, floats float32; None for anything else."""
+    """What an input is served as: uint8 stays, other integers become int32, floats float32, texts `string`; None for
+    anything else."""
     if stored == np.uint8:
         return "uint8"
-    return {"b": "int32", "i": "int32", "u": "int32", "f": "float32"}.get(stored.kind)
+    kinds = {"b": "int32", "i": "int32", "u": "int32", "f": "float32", "U": "string", "S": "string", "T": "string"}
+    return kinds.get(stored.kind)
 
 
 def served(values: Array) -> Array:
     """The array in the dtype that it is served in; integers that int32 cannot hold are an error."""
     dtype = served_dtype(values.dtype)
+    if dtype == "string":
+        return decoded(values)
     if dtype == "int32" and values.dtype.itemsize >= 4 and values.size:
         low, high = values.min(), values.max()
         if low < -(2**31) or high >= 2**31:

@@ -250,7 +250,7 @@ def _input(archive: Archive, name: str) -> InputInfo:
                 "E402",
                 f"array `{name}` of `{archive.path.name}` has dtype {header.dtype}",
                 archive.path,
-                help="inputs are integers or floats",
+                help="inputs are integers, floats or texts",
             )
         )
     return InputInfo(header.shape[1:], dtype)

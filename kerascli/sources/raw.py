@@ -15,6 +15,7 @@ import numpy as np
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout, Unseen
 from kerascli.sources.base import InputInfo, Source, Split, require_finite, served, served_dtype
+from kerascli.sources.lines import only_text, open_lines
 from kerascli.sources.npz import open_archive
 from kerascli.sources.table import Columns, Format, TableText, gather, numbers, open_table, read_table
 from kerascli.sources.tabular import _Tabular, describe_unseen, encode_split
@@ -37,7 +38,8 @@ def read_inputs(
 
     `.npy`: the samples of a single input. `.npz`: arrays named after the inputs (one alone may have any name). `.csv`,
     `.tsv`, `.txt` and `-` (standard input): the columns of the training table without its target, or, where training
-    had arrays, rows of numbers. `say` is told of values that training never showed.
+    had arrays, rows of numbers; for a network that reads one text a sample `.txt` and `-` may hold a text a line. `say`
+    is told of values that training never showed.
     """
     unseen: Unseen = {}
     specs = _under_trained_names(specs, preprocessing)
@@ -159,8 +161,18 @@ def _blocks(
 ) -> Iterator[Arrays]:
     form, suffix = Format(decimal=preprocessing.decimal), Path(path).suffix.lower()
     named = bool(preprocessing.features)
-    if path == "-":
-        yield from _table_blocks(read_table(stdin, "<stdin>", form, named), preprocessing, specs, unseen)
+    if path == "-" or suffix == ".txt":
+        name = only_text(preprocessing, specs)
+        with open_lines(path, stdin) as lines:
+            if name and not (named and lines.is_table_with(preprocessing.features[0].name)):
+                yield from ({name: block} for block in lines.blocks(specs[name].shape, _ROWS))
+            else:
+                yield from _table_blocks(read_table(lines, lines.name, form, named), preprocessing, specs, unseen)
+    elif suffix in _TABLES and not named and only_text(preprocessing, specs):
+        help = "give a .txt file with one text a line, a .npy or a .npz"
+        raise Failure(
+            Problem("E402", f"the network reads one text a sample, not the table `{path}`", Path(path), help=help)
+        )
     elif suffix in _TABLES:
         with open_table(Path(path), form, named) as table:
             yield from _table_blocks(table, preprocessing, specs, unseen)
@@ -344,8 +356,12 @@ def _with_samples(array: Array, name: str, info: InputInfo) -> Array:
 
 def _cast(values: Array, name: str, info: InputInfo) -> Array:
     """In the dtype that training had; what would lose its value is an error."""
-    if served_dtype(values.dtype) is None:
-        raise Failure(Problem("E402", f"input `{name}` cannot be of dtype {values.dtype}"))
+    kind = served_dtype(values.dtype)
+    if kind is None or (kind == "string") != (info.dtype == "string"):
+        wanted = "texts" if info.dtype == "string" else "numbers"
+        raise Failure(Problem("E402", f"input `{name}` takes {wanted}, the array is of dtype {values.dtype}"))
+    if kind == "string":
+        return served(values)
     if info.dtype == "float32" or values.dtype == info.dtype:
         return np.ascontiguousarray(served(values), info.dtype)
     limits = np.iinfo(info.dtype)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +28,12 @@ _LONGEST_LINE = 1 << 24
 _HEAD = 1 << 16
 _BATCH = 4096
 _MOST_PROBLEMS = 10
+
+
+class Readable(Protocol):
+    """What lines are read from."""
+
+    def readline(self, size: int = -1, /) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def open_table(path: Path, form: Format, headed: bool = True) -> Iterator[TableT
         raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
 
 
-def read_table(stream: TextIO, name: str, form: Format, headed: bool = True) -> TableText:
+def read_table(stream: Readable, name: str, form: Format, headed: bool = True) -> TableText:
     """The table in a stream of text; `headed` says whether the first row holds the column names."""
     empty = Problem(
         "E407", f"`{name}` is empty", Path(name), help="a row of column names comes first" if headed else ""
@@ -137,7 +143,7 @@ def read_table(stream: TextIO, name: str, form: Format, headed: bool = True) -> 
     return TableText(name, tuple(header), rows, form.decimal)
 
 
-def _lines(stream: TextIO, name: str, most: int | None = None) -> Iterator[str]:
+def _lines(stream: Readable, name: str, most: int | None = None) -> Iterator[str]:
     """Lines of the stream, as many as `most` characters hold; a line may not be without end."""
     size = 0
     try:
@@ -305,7 +311,7 @@ class Columns:
 
 
 def read_columns(path: Path, form: Format, kinds: Mapping[str, str]) -> Columns:
-    """The columns in `kinds`, read as `numeric` or `category`."""
+    """The columns in `kinds`, read as `numeric` (or `integer`) or as `category` (or `string`: nothing is missing)."""
     with open_table(path, form) as table:
         return gather(table, kinds)
 
@@ -314,7 +320,8 @@ def gather(table: TableText, kinds: Mapping[str, str], most_rows: int | None = N
     """The next rows of an open table, at most about `most_rows`; zero rows at its end."""
     require_columns(table, kinds)
     places = {name: table.header.index(name) for name in kinds}
-    found: dict[str, array[float]] = {name: array("d" if kinds[name] == "numeric" else "q") for name in kinds}
+    numeric = {name for name, kind in kinds.items() if kind in ("numeric", "integer")}
+    found: dict[str, array[float]] = {name: array("d" if name in numeric else "q") for name in kinds}
     codes: dict[str, dict[str, int]] = {name: {} for name in kinds}
     lines: array[int] = array("q")
     problems: list[Problem] = []
@@ -323,10 +330,10 @@ def gather(table: TableText, kinds: Mapping[str, str], most_rows: int | None = N
         columns = list(zip(*batch.rows, strict=True))
         for name, kind in kinds.items():
             cells = columns[places[name]]
-            if kind == "category":
-                known = codes[name]
+            if name not in numeric:
+                known, missing = codes[name], MISSING if kind == "category" else frozenset()
                 found[name].extend(
-                    [-1 if c not in known and c.lower() in MISSING else known.setdefault(c, len(known)) for c in cells]
+                    [-1 if c not in known and c.lower() in missing else known.setdefault(c, len(known)) for c in cells]
                 )
                 continue
             values, wrong = numbers(cells, table.decimal)
@@ -348,7 +355,7 @@ def gather(table: TableText, kinds: Mapping[str, str], most_rows: int | None = N
         np.array(lines, np.int64),
         {
             name: NumericColumn(np.array(found[name], np.float64))
-            if kind == "numeric"
+            if name in numeric
             else TextColumn(np.array(found[name], np.int64), list(codes[name]))
             for name, kind in kinds.items()
         },

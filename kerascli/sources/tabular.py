@@ -18,6 +18,7 @@ from kerascli.preprocessing import (
     Numeric,
     NumericColumn,
     Preprocessing,
+    Raw,
     TargetLayout,
     TextColumn,
     Unseen,
@@ -35,7 +36,7 @@ from kerascli.sources.base import (
     digest_of_files,
     require_finite,
 )
-from kerascli.sources.layout import Names, input_layout, target_layout
+from kerascli.sources.layout import Names, input_layout, raw_features, target_layout
 from kerascli.sources.table import MOST_CATEGORIES, Columns, ColumnSurvey, Format, Survey, read_columns, survey
 from kerascli.sources.targets import encode_labels, require_two, resolve_encoding
 
@@ -52,13 +53,16 @@ class _Plan:
     features: dict[str, FeatureOptions]
     """In column order, every kind decided."""
     categories: dict[str, tuple[str, ...]]
+    raw: dict[str, Raw]
+    """The features that are not encoded."""
     inputs: Names
     targets: Names
     infos: dict[str, TargetInfo]
     target_kinds: dict[str, str]
 
-    def width(self, feature: str) -> int:
-        return 1 if self.features[feature].kind == "numeric" else len(self.categories[feature]) + 1
+    def sample(self, features: Sequence[str]) -> InputInfo:
+        width = sum(len(self.categories[name]) + 1 if name in self.categories else 1 for name in features)
+        return InputInfo((width,), self.raw[features[0]].dtype if features[0] in self.raw else "float32")
 
 
 class _Tabular(Source):
@@ -80,13 +84,12 @@ class _Tabular(Source):
     def text_format(self) -> Format:
         raise NotImplementedError
 
-    def peek(self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
-        plan = self._plan(base, inputs, outputs)
-        return Signature(
-            {name: InputInfo((sum(map(plan.width, features)),), "float32") for name, features in plan.inputs.items()},
-            plan.infos,
-            self.sizes(plan.cuts),
-        )
+    def peek(
+        self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = (), raw: Mapping[str, str] = {}
+    ) -> Signature:
+        plan = self._plan(base, inputs, outputs, raw)
+        found = {name: plan.sample(features) for name, features in plan.inputs.items()}
+        return Signature(found, plan.infos, self.sizes(plan.cuts))
 
     def load(
         self,
@@ -95,10 +98,11 @@ class _Tabular(Source):
         encoding: Mapping[str, str] | None = None,
         inputs: Sequence[str] = (),
         outputs: Sequence[str] = (),
+        raw: Mapping[str, str] = {},
     ) -> Dataset:
-        plan = self._plan(base, inputs, outputs)
-        used = {feature for features in plan.inputs.values() for feature in features}
-        kinds = {name: str(options.kind) for name, options in plan.features.items() if name in used}
+        plan = self._plan(base, inputs, outputs, raw)
+        kinds = {name: str(options.kind) for name, options in plan.features.items()}
+        kinds |= {name: feature.kind for name, feature in plan.raw.items()}
         tables = {
             part: read_columns(path, self.text_format(), kinds | plan.target_kinds) for part, path in plan.files.items()
         }
@@ -111,8 +115,9 @@ class _Tabular(Source):
             decimal=self.text_format().decimal,
             features=tuple(_fit(name, plan, train[name]) for name in kinds),
             inputs={
-                name: InputLayout(shape=(sum(map(plan.width, features)),), dtype="float32", features=features)
+                name: InputLayout(shape=sample.shape, dtype=sample.dtype, features=features)
                 for name, features in plan.inputs.items()
+                if (sample := plan.sample(features))
             },
             targets={
                 name: TargetLayout(
@@ -140,7 +145,7 @@ class _Tabular(Source):
             (*notes, *describe_unseen(unseen)),
         )
 
-    def _plan(self, base: Path, inputs: Sequence[str], outputs: Sequence[str]) -> _Plan:
+    def _plan(self, base: Path, inputs: Sequence[str], outputs: Sequence[str], asked: Mapping[str, str]) -> _Plan:
         files, targets = self.files(base), tuple(self.target_columns())
         declared = {name for name, options in (self.features or {}).items() if options.kind == "category"}
         surveys = {
@@ -151,7 +156,13 @@ class _Tabular(Source):
             raise Failure(Problem("E406", "`path` names no file for the train split"))
         cuts = self.cuts({split: each.rows for split, each in surveys.items()})
         _require_columns(surveys, [*targets, *(self.features or {})])
-        features = self._features(seen, targets)
+        layout = input_layout(self._columns(seen, targets), inputs)
+        raw = raw_features(layout, asked, self.features or {}, seen)
+        used = {name for names in layout.values() for name in names if name not in raw}
+        given = self.features or {}
+        features = {
+            name: _decided(name, given.get(name, FeatureOptions()), seen) for name in seen.columns if name in used
+        }
         stop = cuts["train"].stop
         categories = {
             name: _texts_before(stop, name, seen) for name, options in features.items() if options.kind == "category"
@@ -163,17 +174,17 @@ class _Tabular(Source):
             for columns in aims.values()
             for name in columns
         }
-        return _Plan(files, cuts, features, categories, input_layout(features, inputs), aims, infos, kinds)
+        return _Plan(files, cuts, features, categories, raw, layout, aims, infos, kinds)
 
-    def _features(self, seen: Survey, targets: Sequence[str]) -> dict[str, FeatureOptions]:
-        """The columns to use, in column order, and how; every kind decided."""
+    def _columns(self, seen: Survey, targets: Sequence[str]) -> dict[str, ColumnSurvey]:
+        """The columns to use, in their order."""
         options = self.features or {}
         ignored = {name for name, each in options.items() if each.kind == "ignore"} | set(targets)
         listed = [name for name in seen.columns if name in options and name not in ignored]
         chosen = listed or [name for name in seen.columns if name not in ignored]
         if not chosen:
             raise Failure(Problem("E409", f"`{seen.name}` has no column left to learn from", Path(seen.name)))
-        return {name: _decided(name, options.get(name, FeatureOptions()), seen) for name in chosen}
+        return {name: seen.columns[name] for name in chosen}
 
     def _rows(self, plan: _Plan, tables: Mapping[str, Columns]) -> tuple[dict[str, Array], list[str]]:
         """The rows of each split that `missing: drop` leaves, and what to say of the others."""
@@ -188,14 +199,9 @@ class _Tabular(Source):
             if left := cut.stop - cut.start - len(chosen):
                 notes.append(f"{left} of {cut.stop - cut.start} rows of the {split} split dropped for missing values")
             if not len(chosen):
-                raise Failure(
-                    Problem(
-                        "E406",
-                        f"every row of the {split} split has a missing value",
-                        plan.files[cut.part],
-                        help="fill missing values instead of `missing: drop`",
-                    )
-                )
+                message = f"every row of the {split} split has a missing value"
+                help = "fill missing values instead of `missing: drop`"
+                raise Failure(Problem("E406", message, plan.files[cut.part], help=help))
             rows[split] = chosen
         return rows, notes
 
@@ -344,7 +350,9 @@ def _whole_numbers(column: ColumnSurvey, stop: int) -> tuple[str, ...]:
     return tuple(map(str, sorted(values))) if 1 < len(values) <= MOST_CATEGORIES else ()
 
 
-def _fit(name: str, plan: _Plan, column: Column) -> Numeric | Category:
+def _fit(name: str, plan: _Plan, column: Column) -> Numeric | Category | Raw:
+    if name in plan.raw:
+        return plan.raw[name]
     options = plan.features[name]
     if isinstance(column, NumericColumn):
         return Numeric.fit(name, options, column)
