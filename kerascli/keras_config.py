@@ -170,6 +170,8 @@ def _mend(kind: str, config: Config) -> None:
     if kind.startswith("SpatialDropout"):
         del config["trainable"]  # its constructor does not take it
         config["dtype"] = "float32"
+    if kind in ("Discretization", "HashedCrossing"):
+        del config["trainable"]
 
 
 def _built(kind: str, shapes: list[Any]) -> Config:

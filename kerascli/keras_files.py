@@ -35,6 +35,7 @@ from kerascli.keras_layout import (
     places,
     steps,
 )
+from kerascli.layers.host import _Host
 from kerascli.ops.ir import Array, Shape
 from kerascli.optimizers.base import Optimizer
 from kerascli.schedules import Schedule
@@ -104,6 +105,9 @@ def _write_weights(
         assert node
         for inner in dict.fromkeys(step for spec in node.weights for step in steps(spec.group)):
             file.create_group(f"{group}/{inner}/vars").attrs["name"] = inner_name(node, inner)
+        if isinstance(node.layer, _Host):
+            for own, array in node.layer.keras_variables().items():
+                file[f"{group}/vars/{own}"] = array
     for place in places(graph):
         file[place.dataset] = np.asarray(weights[place.path])
     if optimizer:

@@ -15,6 +15,7 @@ from typing import Any
 from kerascli.component import snake_case
 from kerascli.graph import Graph, Node
 from kerascli.layer import Context, Layer
+from kerascli.layers.host import _Host
 from kerascli.layers.structure import _Entry, _Exit, _Part
 from kerascli.ops.ir import Input, Shape, Trace, Type, Value
 
@@ -211,6 +212,10 @@ class _Calls:
 
     def _dtype(self, node: Node, inputs: list[Tensor]) -> str:
         """Keras reads numbers as float32 unless they are tokens, whatever integers the data is stored in."""
+        if node.dtype == "string":
+            return "string"
+        if isinstance(node.layer, _Host) and node.dtype != "float":
+            return "int32" if node.layer.in_engine else "int64"
         if node.dtype == "float" or not inputs:
             return "int32" if node.name in self.tokens else "float32"
         return inputs[0].dtype
@@ -294,10 +299,11 @@ def _walk(made: dict[str, Operation], top: Tensor, seen: dict[str, int], finishe
 
 
 def _tokens(graph: Graph) -> set[str]:
-    """Nodes whose integers an Embedding looks up."""
+    """Nodes whose integers are looked up, hashed or counted."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
-        if type(node.layer).__name__ == "Embedding" or node.name in found:
+        looks = isinstance(node.layer, _Host) and not node.layer.in_engine
+        if looks or type(node.layer).__name__ in ("Embedding", "CategoryEncoding") or node.name in found:
             found.update(name for name in node.inputs if graph.node(name).dtype != "float")
     return found
 
