@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from kerascli.component import MODULES, Component, nearest
 from kerascli.docs import sentences
 from kerascli.errors import Problem, Span
+from kerascli.left_out import reason
 from kerascli.yamltext import Document, Node, Place, describe, scalar
 
 KEYS = ("missing", "extra_forbidden", "invalid_key")
@@ -190,6 +191,8 @@ class _Reader:
             return self.untyped(node, family, complaint.place)
         name, near = complaint.context["name"], complaint.context["near"]
         where = node.parts["type"].span if "type" in node.parts else node.span
+        if why := reason(family, name):
+            return Problem("E201", f"the {family} `{name}` of Keras is left out: {why.why}", where, help=why.instead)
         label, names = (f"did you mean `{near}`?" if near else ""), complaint.context["names"]
         other = "" if near else _other_family(name, family)
         if other:

@@ -17,6 +17,7 @@ from kerascli.codes import CODES
 from kerascli.component import Component, families, nearest, plain
 from kerascli.docs import sentences
 from kerascli.errors import Problem, SpecFailure
+from kerascli.left_out import LEFT_OUT, Reason, reason
 from kerascli.spec import Spec
 from kerascli.yamltext import inline
 
@@ -62,6 +63,7 @@ def explain(name: str) -> list[Entry]:
         return [Entry(name.upper(), "error", CODES[name.upper()])]
     found = [_component(member, name) for family in families().values() if (member := family.find(name))]
     found += [_section(name, model) for model in _sections().get(name, [])]
+    found += [_left_out(name, family, why) for family in LEFT_OUT if (why := reason(family, name))]
     if name in listing() and not found:
         members = ", ".join(listing()[name])
         found.append(Entry(name, "family", f"{_docs(families()[name])}\n\nThere are {members}."))
@@ -87,6 +89,11 @@ def _sections() -> dict[str, list[type[BaseModel]]]:
 
 def _section(name: str, model: type[BaseModel]) -> Entry:
     return Entry(name, "section of the spec", _docs(model), _arguments(model))
+
+
+def _left_out(name: str, family: str, found: Reason) -> Entry:
+    about = f"Left out of what Keras has: {found.why}.\nInstead: {found.instead}."
+    return Entry(name, f"{family} of Keras, left out", about)
 
 
 def _component(member: type[Component], typed: str) -> Entry:
