@@ -107,7 +107,7 @@ def _write_weights(
             file.create_group(f"{group}/{inner}/vars").attrs["name"] = inner_name(node, inner)
         if isinstance(node.layer, _Host):
             for own, array in node.layer.keras_variables().items():
-                file[f"{group}/vars/{own}"] = array
+                file[f"{group}/{own}"] = array
     for place in places(graph):
         file[place.dataset] = np.asarray(weights[place.path])
     if optimizer:

@@ -61,7 +61,7 @@ class _Host(Layer):
         raise NotImplementedError
 
     def keras_variables(self) -> dict[str, Array]:
-        """What Keras keeps in its weight file under a name of its own."""
+        """What Keras keeps in its weight file under a name of its own, by the path below the layer."""
         return {}
 
     def mask(self, context: Context, *xs: Value) -> Value | None:

@@ -248,7 +248,7 @@ class _Lookup(_Host):
     # ---- Keras's files
 
     def keras_variables(self) -> dict[str, Array]:
-        return {"idf_weights": self._rarity()} if self.output_mode == "tf_idf" else {}
+        return {"vars/idf_weights": self._rarity()} if self.output_mode == "tf_idf" else {}
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         return {"vocabulary_size": self.first + len(self.words)}

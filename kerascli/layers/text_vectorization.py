@@ -165,7 +165,8 @@ class TextVectorization(_Host):
         return data.translate(LOWER if "lower" in kind else None, PUNCTUATION if "strip" in kind else b"")
 
     def keras_variables(self) -> dict[str, Array]:
-        return self.lookup.keras_variables()
+        own = self.lookup.keras_variables()
+        return own | {f"_lookup_layer/{path}": array for path, array in own.items()}
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         return {"vocabulary_size": self.lookup.first + len(self.lookup.words)}
