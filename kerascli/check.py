@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,24 @@ def check(path: Path | str, overrides: Sequence[str] = ()) -> Checked:
     drafts = outline(loaded)
     signature = peek(loaded, drafts)
     graph = infer(loaded, drafts, signature)
-    return Checked(loaded, signature, graph, objective(loaded, graph, signature))
+    found = Checked(loaded, signature, graph, objective(loaded, graph, signature))
+    require_packages(loaded)
+    return found
+
+
+def require_packages(loaded: Loaded) -> None:
+    """Raise E516 for each callback whose package is not installed. Only training needs it: a trained run opens."""
+    problems = []
+    for index, callback in enumerate(loaded.spec.callbacks):
+        if callback.requires and importlib.util.find_spec(callback.requires) is None:
+            name = type(callback).__name__
+            node = loaded.document.node(("callbacks", index))
+            where = node.parts["type"].span if "type" in node.parts else node.span
+            message = f"{name} needs the package `{callback.requires}`, which is not installed"
+            help = f'`pip install "kerascli[{callback.requires}]"`, or leave {name} out'
+            problems.append(Problem("E516", message, where, help=help))
+    if problems:
+        raise Failure(problems)
 
 
 def validate(path: Path, overrides: Sequence[str] = ()) -> Verdict:

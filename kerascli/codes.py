@@ -63,6 +63,7 @@ CODES = {
     "E513": "A run cannot be resumed: its spec, its data or the format of its checkpoints is another than before.",
     "E514": "No checkpoint of a run can be read, or there is none.",
     "E515": "Only a completed run can be verified.",
+    "E516": "A package that the spec needs is not installed.",
     "E601": "The model has what Keras's files cannot say.",
     "E602": "An output format is unknown, or cannot hold these outputs.",
     "E603": "An export format cannot hold this model.",

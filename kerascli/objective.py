@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerascli.callbacks.base import Direction
+from kerascli.callbacks.base import Callback, Direction
 from kerascli.component import nearest, snake_case
 from kerascli.errors import Problem, Span, SpecFailure
 from kerascli.graph import Graph, Node, shown
 from kerascli.layers.structure import _Exit
-from kerascli.losses.base import Loss
+from kerascli.losses.base import Fault, Loss
 from kerascli.metrics.base import Metric, columns
 from kerascli.ops.ir import Shape, ShapeError
 from kerascli.schedules import Schedule
@@ -208,9 +208,17 @@ class _Matcher:
         directions = Objective(tuple(goals), ()).directions
         scheduled = isinstance(self.loaded.spec.optimizer.learning_rate, Schedule)
         for index, callback in enumerate(self.loaded.spec.callbacks):
-            if fault := callback.problem(directions, scheduled):
+            if fault := callback.problem(directions, scheduled) or self.average(callback):
                 where = self.span(("callbacks", index))
                 self.note("E314", f"{type(callback).__name__}: {fault[0]}", where, help=fault[1])
+
+    def average(self, callback: Callback) -> Fault | None:
+        """What a callback that works with the average of the weights lacks."""
+        optimizer = self.loaded.spec.optimizer
+        if not callback.needs_average or optimizer.use_ema:
+            return None
+        kind = type(optimizer).__name__
+        return f"{kind} keeps no average of the weights", f"write `optimizer: {{type: {kind}, use_ema: true}}`"
 
     def loss_place(self, output: str) -> Place:
         return ("loss", output) if isinstance(self.loaded.spec.loss, Mapping) else ("loss",)

@@ -12,8 +12,9 @@ import numpy as np
 
 from kerascli.callbacks.base import Callback, Direction, State
 from kerascli.ops.ir import Array
+from kerascli.optimizers.base import AVERAGE
 from kerascli.program.build import training_program
-from kerascli.runner import Averages, Logs, Runner
+from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Split
 
 
@@ -74,6 +75,8 @@ class Trainer:
         self.stop_reason: str | None = None
         self.interrupt = False
         self.ended = False
+        self.averaged = False
+        """Whether the weights and their moving average have changed places."""
         self._began: float | None = None
         rate = self.spec.optimizer.learning_rate
         self._rate = rate if isinstance(rate, float) else self.spec.optimizer.rate(0, 0.0)
@@ -96,6 +99,14 @@ class Trainer:
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         self.runner.parameters.load(weights)
+
+    def use_average(self, wanted: bool) -> None:
+        if wanted != self.averaged:
+            weights, average = self.runner.parameters.flat, self.runner.parameters.slots[AVERAGE]
+            kept = weights.copy()
+            np.copyto(weights, average)
+            np.copyto(average, kept)
+            self.averaged = wanted
 
     def save_model(self, path: Path) -> None:
         self._save_model(path)
@@ -124,7 +135,7 @@ class Trainer:
             self._steps(acting)
             logs = self.averages.logs()
             if self.validation and (self.epoch + 1) % training.validation_freq == 0:
-                logs |= {f"val_{name}": value for name, value in self.validation.run(self.pause).items()}
+                logs |= {f"val_{name}": value for name, value in self._validate(self.validation, acting).items()}
             rate = self.learning_rate
             for callback, state in acting:
                 callback.epoch_end(state, self.epoch, logs, self)
@@ -134,9 +145,18 @@ class Trainer:
             yield done, logs, rate, seconds
             self.pause()
         self.ended = True
+        self.use_average(False)
         self.spec.optimizer.finish(self.runner.parameters.flat, self.runner.parameters.slots)
         for callback, state in acting:
             callback.train_end(state, self)
+
+    def _validate(self, validation: Evaluation, acting: list[tuple[Callback, State]]) -> Logs:
+        for callback, state in acting:
+            callback.test_begin(state, self)
+        logs = validation.run(self.pause)
+        for callback, state in acting:
+            callback.test_end(state, self)
+        return logs
 
     def _steps(self, acting: list[tuple[Callback, State]]) -> None:
         """The steps of the epoch at hand that are not done yet."""
@@ -178,6 +198,7 @@ class Trainer:
             "seconds": self.elapsed,
             "learning_rate": self._rate,
             "stop_reason": self.stop_reason,
+            "averaged": self.averaged,
             "averages": self.averages.state(),
             "callbacks": self.states,
             "weights": {"trained": parameters.flat, "still": still},
@@ -198,7 +219,7 @@ class Trainer:
                 np.copyto(mine[path], array)
         self.epoch, self.step, self.iteration = state["epoch"], state["step"], state["iteration"]
         self.seconds, self._rate, self.stop_reason = state["seconds"], state["learning_rate"], state["stop_reason"]
-        self.states = state["callbacks"]
+        self.states, self.averaged = state["callbacks"], state["averaged"]
         self.averages.restore(state["averages"])
 
     def rows(self, iteration: int) -> Array:

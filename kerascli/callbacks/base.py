@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from kerascli.component import Component
 from kerascli.ops.ir import Array
@@ -17,6 +17,9 @@ class TrainingView(Protocol):
 
     learning_rate: float
     """The rate of the next batch, as the float32 number that Keras would keep; settable where it is not scheduled."""
+
+    iteration: int
+    """Steps of the whole training that are done."""
 
     @property
     def run_dir(self) -> Path:
@@ -35,6 +38,9 @@ class TrainingView(Protocol):
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Put such a copy back."""
 
+    def use_average(self, wanted: bool) -> None:
+        """Let the optimizer's moving average and the weights change places, unless they stand so already."""
+
     def save_model(self, path: Path) -> None:
         """Write the whole model, in the format of the path's suffix."""
 
@@ -49,6 +55,10 @@ class Callback(Component):
     """Something that happens between the epochs or batches of a training."""
 
     family = "callback"
+    requires: ClassVar[str] = ""
+    """An optional package that it needs: the name of the package and of kerascli's extra."""
+    needs_average: ClassVar[bool] = False
+    """Whether it works with the optimizer's moving average of the weights."""
 
     @property
     def every_batch(self) -> bool:
@@ -68,6 +78,12 @@ class Callback(Component):
 
     def batch_end(self, state: State, epoch: int, batch: int, logs: Mapping[str, float], view: TrainingView) -> None:
         """After a batch, counted from 0 in its epoch; `logs` are the epoch's means so far."""
+
+    def test_begin(self, state: State, view: TrainingView) -> None:
+        """Before a validation; again, where one was interrupted."""
+
+    def test_end(self, state: State, view: TrainingView) -> None:
+        """After a validation, before `epoch_end`."""
 
     def epoch_end(self, state: State, epoch: int, logs: dict[str, float], view: TrainingView) -> None:
         """After an epoch and its validation. What it adds to `logs` the callbacks after it see, as in Keras."""

@@ -37,6 +37,7 @@ DOORS = {
     "rich": ("cli.render", "cli.progress", "cli.download_bar"),
     "pickle": ("sources.restricted_pickle",),
     "threadpoolctl": ("engine.team",),
+    "tensorboard": ("callbacks.tensorboard",),
     "ctypes": ("engine.team", "bench"),
     "mmap": ("engine.memory",),
     "threading": ("engine.team", "training"),

@@ -30,6 +30,7 @@ class View:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir, self.learning_rate, self.done = run_dir, 0.01, []  # type: tuple[Path, float, list[Any]]
+        self.iteration = 0
         self.directions: dict[str, Any] = {"loss": "down", "accuracy": "up", "oddity": None}
         self.weights = {"w": np.zeros(2)}
 
@@ -41,6 +42,9 @@ class View:
 
     def set_weights(self, weights: Any) -> None:
         self.done.append(("restored", float(weights["w"][0])))
+
+    def use_average(self, wanted: bool) -> None:
+        self.done.append(("average", wanted))
 
     def save_model(self, path: Path) -> None:
         self.done.append(path.name)
@@ -63,7 +67,10 @@ def drive(callback: Callback, state: State, view: View, epochs: range, resume: b
         view.weights["w"][:] = epoch
         callback.epoch_begin(state, epoch, view)
         for batch in range(2):
+            view.iteration += 1
             callback.batch_end(state, epoch, batch, {"loss": losses[epoch], "accuracy": 0.5}, view)
+        callback.test_begin(state, view)
+        callback.test_end(state, view)
         logs = {"loss": losses[epoch], "val_loss": losses[epoch], "accuracy": 0.5, "val_accuracy": 0.5}
         callback.epoch_end(state, epoch, logs, view)
         view.done.append(view.learning_rate)
