@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,17 +13,29 @@ from kerascli.run import History, Run
 
 Facts = dict[str, Any]
 
+SIGNS = "▁▂▃▄▅▆▇█"
+WIDTH = 20
+"""Signs of a sparkline, at most."""
+
 
 def row(run: Run) -> Facts:
     """A run in one line of a list."""
+    rows = History.load(run.history).rows
     return {
         "run": str(run.path),
         "status": run.status,
         "started": run.facts.get("started"),
-        "epochs": len(History.load(run.history).rows),
+        "epochs": len(rows),
+        "curve": sparkline([each.get("val_loss", each.get("loss")) for each in rows]),
         "best_epoch": run.facts.get("best_epoch"),
         "metrics": _metrics(run),
     }
+
+
+def chosen(runs: Sequence[Run], status: str | None, pattern: str | None) -> list[Run]:
+    """The runs that have this status and whose name fits this pattern of the shell."""
+    kept = [run for run in runs if status in (None, run.status)]
+    return [run for run in kept if pattern is None or fnmatch.fnmatch(run.name, pattern)]
 
 
 def report(run: Run) -> Facts:
@@ -32,14 +46,31 @@ def report(run: Run) -> Facts:
     return {"run": str(run.path), **run.facts, "last_epoch": last, "metrics": _metrics(run), "files": sizes}
 
 
-def table(rows: Sequence[Facts]) -> str:
-    """A list of runs in columns; empty where there are none."""
-    lines = [
-        [*(str(r[key] or "") for key in ("run", "status", "started", "epochs")), _figures(r["metrics"])] for r in rows
-    ]
-    if not lines:
+def table(rows: Sequence[Facts], marked: str | None = None) -> str:
+    """A list of runs in columns, the run called `marked` with a star; empty where there are none."""
+    if not rows:
         return ""
-    return _columns([["run", "status", "started", "epochs", "figures"], *lines])
+    head = ["run", "status", "started", "epochs", "curve", "figures"]
+    told = [
+        [
+            str(each["run"]) + " *" * (each["run"] == marked),
+            *(str(each[key] or "") for key in ("status", "started", "epochs", "curve")),
+            " ".join(f"{name}={plain(value)}" for name, value in figures(each["metrics"]).items()),
+        ]
+        for each in rows
+    ]
+    return columns([head, *told])
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """A curve in one line of text, at most WIDTH signs; `×` where the value is no number."""
+    kept = [value for value in values if value is not None]
+    count = min(len(kept), WIDTH)
+    kept = [kept[round(k * (len(kept) - 1) / max(count - 1, 1))] for k in range(count)]
+    known = [value for value in kept if math.isfinite(value)]
+    low, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    top = len(SIGNS) - 1
+    return "".join(SIGNS[round((v - low) / span * top) if span else 0] if math.isfinite(v) else "×" for v in kept)
 
 
 def lines(facts: Facts) -> str:
@@ -64,8 +95,8 @@ def lines(facts: Facts) -> str:
         "machine": ", ".join(str(v) if k != "cores" else f"{v} cores" for k, v in machine.items()),
     }
     files = [[name, f"{size:>12,} bytes"] for name, size in facts["files"].items()]
-    return _columns([[key, _plain(value)] for key, value in told.items() if value]) + (
-        f"\n\n{_columns(files)}" if files else ""
+    return columns([[key, plain(value)] for key, value in told.items() if value]) + (
+        f"\n\n{columns(files)}" if files else ""
     )
 
 
@@ -73,11 +104,11 @@ _NOT_FIGURES = ("epoch", "seconds")
 
 
 def _sentence(figures: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name} {_plain(value)}" for name, value in figures.items() if value is not None)
+    return "  ".join(f"{name} {plain(value)}" for name, value in figures.items() if value is not None)
 
 
 def _verdict(expected: Facts) -> str:
-    return f"{expected['bound']}: {_plain(expected['found']) or 'none'}, {'met' if expected['met'] else 'MISSED'}"
+    return f"{expected['bound']}: {plain(expected['found']) or 'none'}, {'met' if expected['met'] else 'MISSED'}"
 
 
 def _metrics(run: Run) -> Facts:
@@ -88,16 +119,16 @@ def _metrics(run: Run) -> Facts:
     return found if isinstance(found, dict) else {}
 
 
-def _figures(metrics: Facts) -> str:
-    """Of the split that was not trained on, if there is one."""
+def figures(metrics: Facts) -> Facts:
+    """The figures of the split that was not trained on, if there is one: `test_accuracy` and so on."""
     name = next((name for name in ("test", "validation", "train") if isinstance(metrics.get(name), dict)), None)
-    return " ".join(f"{name}_{key}={_plain(value)}" for key, value in metrics[name].items()) if name else ""
+    return {f"{name}_{key}": value for key, value in metrics[name].items()} if name else {}
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -215,6 +216,20 @@ def listing(runs: Path) -> list[Run]:
         with contextlib.suppress(Failure):
             found.append(Run.open(path))
     return sorted(found, key=lambda run: (str(run.facts.get("started", "")), run.name), reverse=True)
+
+
+def remove(run: Run) -> None:
+    """Delete a run directory; one that is being trained, or that is only linked to, is not touched."""
+    if run.path.is_symlink():
+        message = f"`{run.path}` is a link, and is not deleted"
+        raise Failure(Problem("E501", message, run.path, help="delete it by hand"))
+    run.lock()
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise files.cannot_write(run.path, error) from error
+    finally:
+        run.unlock()
 
 
 def versions() -> dict[str, str]:

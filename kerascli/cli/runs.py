@@ -21,15 +21,34 @@ def command(context: click.Context, runs_dir: Path, as_json: bool) -> None:
 
 
 @command.command(name="list")
+@click.option("--status", type=click.Choice(["running", "completed", "interrupted", "failed"]), help="Only such runs.")
+@click.option("--name", "pattern", metavar="PATTERN", help="Only runs whose name fits, as in `mnist*`.")
+@click.option("--sort", metavar="FIGURE", help="The best in a figure first, as in `test_accuracy`; else the newest.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many.")
 @options.runs_dir
 @options.as_json
-def list_runs(runs_dir: Path, as_json: bool) -> None:
-    """Every run, the newest first."""
-    from kerascli.overview import row, table
+def list_runs(
+    runs_dir: Path,
+    as_json: bool,
+    status: str | None = None,
+    pattern: str | None = None,
+    sort: str | None = None,
+    limit: int | None = None,
+) -> None:
+    """Every run, the newest first: status, epochs, the curve of its loss, its figures."""
+    from kerascli.overview import chosen, row, table
     from kerascli.run import listing
 
-    rows = [row(run) for run in listing(runs_dir)]
-    click.echo(json.dumps(rows, indent=2) if as_json else table(rows) or f"no runs in `{runs_dir}`")
+    rows = [row(run) for run in chosen(listing(runs_dir), status, pattern)]
+    if sort is not None:
+        from kerascli.comparison import ranked
+
+        rows = ranked(rows, sort)
+    rows = rows[:limit]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        click.echo(table(rows, rows[0]["run"] if rows and sort else None) or f"no runs in `{runs_dir}`")
 
 
 @command.command(name="show")
@@ -43,3 +62,52 @@ def show_run(run: str, runs_dir: Path, as_json: bool) -> None:
 
     found = report(find_run(run, runs_dir))
     click.echo(json.dumps(found, indent=2) if as_json else lines(found))
+
+
+@command.command(name="compare")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@options.runs_dir
+@options.as_json
+def compare_runs(names: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+    """Runs side by side: figures, the best marked, and the keys in which their specs differ.
+
+    Example: kerascli runs compare mnist_cnn-20260101 latest
+    """
+    from kerascli.comparison import compare, comparison_text
+    from kerascli.run import find_run
+
+    found = compare([find_run(name, runs_dir) for name in names])
+    click.echo(json.dumps(found, indent=2) if as_json else comparison_text(found))
+
+
+@command.command(name="diff")
+@click.argument("a", metavar="RUN")
+@click.argument("b", metavar="RUN")
+@options.runs_dir
+@options.as_json
+def diff_runs(a: str, b: str, runs_dir: Path, as_json: bool) -> None:
+    """What differs between two runs: the resolved spec line by line, figures, versions, machine."""
+    from kerascli.comparison import diff, diff_text
+    from kerascli.run import find_run
+
+    found = diff(find_run(a, runs_dir), find_run(b, runs_dir))
+    click.echo(json.dumps(found, indent=2) if as_json else diff_text(found))
+
+
+@command.command(name="rm")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@options.runs_dir
+@options.as_json
+def remove_runs(names: tuple[str, ...], yes: bool, runs_dir: Path, as_json: bool) -> None:
+    """Delete run directories, with their weights. A run that is being trained is left alone."""
+    from kerascli.run import find_run, remove
+
+    found = [find_run(name, runs_dir) for name in names]
+    if not yes:
+        click.echo("\n".join(str(run.path) for run in found), err=True)
+        click.confirm(f"Delete {len(found)} run{'s' * (len(found) > 1)}?", abort=True, err=True)
+    for run in found:
+        remove(run)
+    if as_json:
+        click.echo(json.dumps({"removed": [str(run.path) for run in found]}, indent=2))

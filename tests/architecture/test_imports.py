@@ -23,7 +23,7 @@ model runner trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
 curves run checkpoint stored predictions
 outcome resume training launch verify
-explain schema overview summary
+explain schema overview comparison summary
 api bench
 cli
 """
