@@ -2,14 +2,14 @@
 
 Every error of shapes arises here, before any data is read: E301 a layer does not fit its input, E302 an Input does not
 fit the dataset or what a nested model reads, E303 the wrong number of inputs, E304 an output that a layer does not
-have, E308 shared weights that do not fit, E309 no input, E330 texts for numbers, E331 a layer that reads texts where
-the net computes already.
+have, E308 shared weights that do not fit, E309 no input, E316 batches that are not whole, E330 texts for numbers, E331
+a layer that reads texts where the net computes already.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from math import prod
@@ -63,6 +63,8 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    batch: int | None = None
+    """Samples of every batch, where a stateful layer needs all batches alike."""
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
@@ -81,7 +83,7 @@ class Graph:
         inner = [node for node in self.nodes if node.name not in {*here, *self.inputs}]
         read = {*self.outputs, *(name for node in inner for name in node.inputs)}
         given = [node for node in self.nodes if node.name in {*here, *self.inputs} & read]
-        return Graph((*given, *inner), tuple(node.name for node in given), self.outputs)
+        return Graph((*given, *inner), tuple(node.name for node in given), self.outputs, self.batch)
 
     def served(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What the engine reads, made of the data."""
@@ -155,9 +157,28 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     nodes = tuple(node for draft in outline.drafts if (node := builder.node(draft)))
     for draft in outline.drafts:
         builder.sharing(draft)
+    shapes = {node.name: node.shape for node in nodes}
+    stateful = next((node for node in nodes if node.layer.carry(*(shapes[name] for name in node.inputs))), None)
+    if stateful and not problems:
+        problems += _whole_batches(loaded, stateful, signature.sizes)
     if problems:
         raise SpecFailure(problems)
-    return Graph(nodes, outline.inputs, outline.outputs)
+    return Graph(nodes, outline.inputs, outline.outputs, loaded.spec.training.batch_size if stateful else None)
+
+
+def _whole_batches(loaded: Loaded, node: Node, sizes: Mapping[str, int]) -> Iterator[Problem]:
+    """A stateful layer has a state for each sample of a batch, so the last batch of a split must be whole as well."""
+    batch = loaded.spec.training.batch_size
+    given = {"validation_split", "test_split", "limit"} & loaded.spec.dataset.model_fields_set
+    place = ("training", "batch_size") if "batch_size" in loaded.spec.training.model_fields_set else node.path
+    for split, count in sizes.items():
+        if count % batch:
+            left = f"{count % batch} of {batch} in the last: {node.title} is stateful"
+            fits = max(n for n in range(1, batch + 1) if not any(size % n for size in sizes.values()))
+            help = f"the next smaller `batch_size` that fits all splits is {fits}; or change the size of the splits"
+            help += f" (`{'`, `'.join(sorted(given))}`)" * bool(given)
+            message = f"the {count:,} {split} samples do not fill whole batches of {batch}"
+            yield Problem("E316", message, span_of(loaded, place), left, help)
 
 
 def shown(shape: Sequence[int | None]) -> str:

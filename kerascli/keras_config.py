@@ -72,7 +72,7 @@ def model(graph: Graph, name: str, compiled: Config | None = None) -> Config:
 
 
 def sequential(seen: View, name: str, compiled: Config) -> Config:
-    batch_shape = [None, *seen.inputs[0].shape]
+    batch_shape = [seen.inputs[0].batch, *seen.inputs[0].shape]
     config = {
         "name": name,
         "trainable": True,
@@ -142,8 +142,8 @@ def legacy_training(compiled: Config) -> Config:
     return {**plain, "optimizer_config": strip(compiled["optimizer"])}
 
 
-def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = True) -> Config:
-    """One layer with its config and the input shape it was built with."""
+def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = True, batch: int | None = None) -> Config:
+    """One layer with its config and the input shape it was built with; `batch` where it is fixed."""
     kind = type(part).__name__
     left_out = {*NOT_IN_CONFIG, *part.references}
     fields = {key: getattr(part, key) for key in type(part).model_fields if key not in left_out}
@@ -151,13 +151,17 @@ def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = Tru
     for key, item in {**ADDED.get(kind, {}), **fields, **part.keras_config(*shapes)}.items():
         if isinstance(item, Layer):
             title, inner = item.name or snake_case(type(item).__name__), part.wrapped_shapes(*shapes)
-            config[key] = layer(item, title, inner, item.trainable)
+            config[key] = layer(item, title, inner, item.trainable, batch)
+        elif isinstance(item, list) and any(isinstance(each, Layer) for each in item):
+            inner = part.wrapped_shapes(*shapes)
+            pairs = zip(item, inner, strict=True)
+            config[key] = [layer(each, each.name, [s], each.trainable, batch) for each, s in pairs]
         elif (kind, key) not in UNWRITTEN and (item is not None or (kind, key) not in IF_SET):
             config[key] = value(key, item)
     _mend(kind, config)
     entry: Config = {"module": MODULES["layer"], "class_name": kind, "config": config, "registered_name": None}
     if kind not in WITHOUT_BUILD and ("Pooling" not in kind or kind.startswith("Adaptive")):
-        entry["build_config"] = _built(kind, [[None, *shape] for shape in shapes])
+        entry["build_config"] = _built(part, [[batch, *shape] for shape in shapes])
     return entry
 
 
@@ -174,16 +178,18 @@ def _mend(kind: str, config: Config) -> None:
         del config["trainable"]
 
 
-def _built(kind: str, shapes: list[Any]) -> Config:
-    if kind in STATEFUL and len(shapes) > 1:
-        return {"shapes_dict": {"sequences_shape": shapes[0], "initial_state_shape": shapes[1:]}}
+def _built(part: Layer, shapes: list[Any]) -> Config:
+    if type(part).__name__ in STATEFUL and len(shapes) > 1:
+        single = isinstance(getattr(part, "initial_state", None), str)
+        states = shapes[1] if single else part.nested(shapes[1:])
+        return {"shapes_dict": {"sequences_shape": shapes[0], "initial_state_shape": states}}
     return {"input_shape": shapes if len(shapes) > 1 else shapes[0]}
 
 
 def input_layer(node: Node, tensor: Tensor) -> Config:
     declared = node.layer.declared if isinstance(node.layer, _Entry) else node.layer
     dtype = getattr(declared, "dtype", None) or tensor.dtype
-    config = {"batch_shape": [None, *node.shape], "dtype": dtype, "sparse": False, "ragged": False}
+    config = {"batch_shape": [tensor.batch, *node.shape], "dtype": dtype, "sparse": False, "ragged": False}
     config |= {"name": tensor.operation, "optional": False}
     return {"module": MODULES["layer"], "class_name": "InputLayer", "config": config, "registered_name": None}
 
@@ -283,7 +289,7 @@ def _entry(node: Node, tensors: Sequence[Tensor]) -> Config:
     if not node.inputs or isinstance(node.layer, _Entry):
         return input_layer(node, tensors[0])
     name = node.name.rpartition("/")[2]
-    return layer(node.layer, name, [tensor.shape for tensor in tensors], node.trainable)
+    return layer(node.layer, name, [tensor.shape for tensor in tensors], node.trainable, tensors[0].batch)
 
 
 def _ends(seen: View, ends: Sequence[Tensor]) -> list[Any]:

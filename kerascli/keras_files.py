@@ -104,7 +104,8 @@ def _write_weights(
         node = operation.node
         assert node
         for inner in dict.fromkeys(step for spec in node.weights for step in steps(spec.group)):
-            file.create_group(f"{group}/{inner}/vars").attrs["name"] = inner_name(node, inner)
+            if title := inner_name(node, inner):
+                file.create_group(f"{group}/{inner}/vars").attrs["name"] = title
         if isinstance(node.layer, _Host):
             for own, array in node.layer.keras_variables().items():
                 file[f"{group}/{own}"] = array

@@ -23,7 +23,7 @@ Config = dict[str, Any]
 
 MASKS = "keras.src.ops.numpy"
 """Module of the operations that make masks."""
-RECURRENT = {"SimpleRNN", "LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
+RECURRENT = {"SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 STATEFUL = {*RECURRENT, "Bidirectional"}
 """Layers whose further inputs are initial states."""
 RANDOM = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"}
@@ -44,13 +44,15 @@ class Tensor:
     dtype: str
     index: int = 0
     """Which of the call's outputs."""
+    batch: int | None = None
+    """Samples, where a stateful layer fixes them."""
 
     @property
     def config(self) -> Config:
         history = [self.operation, self.call, self.index]
         return {
             "class_name": "__keras_tensor__",
-            "config": {"shape": [None, *self.shape], "dtype": self.dtype, "keras_history": history},
+            "config": {"shape": [self.batch, *self.shape], "dtype": self.dtype, "keras_history": history},
         }
 
 
@@ -158,7 +160,8 @@ class _Calls:
         if name not in self.operations:  # a Reuse may come before the layer whose weights it shares
             self.operations[name] = Operation(name, {}, self.graph.node(node.shared) if node.shared else node)
         operation = self.operations[name]
-        output = self.outputs[node.name] = Tensor(name, len(operation.calls), node.shape, self._dtype(node, inputs))
+        kind, batch = self._dtype(node, inputs), self.graph.batch
+        output = self.outputs[node.name] = Tensor(name, len(operation.calls), node.shape, kind, batch=batch)
         if not operation.calls:
             operation.config = self.config(operation.node or node, tuple(inputs) or (output,))
         # An input has one call without arguments, which Keras leaves out of its file.
@@ -184,7 +187,8 @@ class _Calls:
             args = (inputs,) if several else tuple(inputs)
             operation.calls.append(Call(args, {"mask": masks if several else masks[0]}))
         inside = operation.view.outputs[end.number]
-        self.outputs[node.name] = Tensor(name, self.models[end.model], node.shape, inside.dtype, end.number)
+        number = self.models[end.model]
+        self.outputs[node.name] = Tensor(name, number, node.shape, inside.dtype, end.number, self.graph.batch)
         self.masks[node.name] = None  # Keras finds it again when the model runs
 
     def _entries(self, model: str) -> list[Node]:
@@ -200,8 +204,9 @@ class _Calls:
         given, named = node.layer.arguments(inputs)
         args: tuple[Any, ...] = given
         kwargs = {key: list(item) if isinstance(item, tuple) else item for key, item in named.items()}
-        if len(args) > 1 and kind in STATEFUL:
-            return (args[0],), {"initial_state": list(args[1:])}
+        if kind in STATEFUL and (len(args) > 1 or named):
+            states = named.get("initial_state", args[1:])
+            return args[:1], {"initial_state": states if isinstance(states, Tensor) else node.layer.nested(states)}
         if len(args) > 1:
             args = (list(args),)
         if kind in TRAINING:
@@ -240,7 +245,7 @@ class _Calls:
         entry = {"module": MASKS, "class_name": kind, "config": {"name": name, **config}}
         entry["registered_name"] = kind
         self.operations[name] = Operation(name, entry, None, [Call(args, {})])
-        return Tensor(name, 0, shape, "bool")
+        return Tensor(name, 0, shape, "bool", batch=self.graph.batch)
 
 
 def _passed(layer: Layer, name: str, inputs: list[Tensor], masks: list[Tensor | None]) -> Tensor | Value | None:

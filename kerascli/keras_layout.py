@@ -158,7 +158,15 @@ def inner_name(node: Node, inner: str) -> str:
     part: Any = node.layer
     name = node.name
     for step in inner.split("/"):
-        if step == "cell":
+        if step == "cell" and type(part).__name__ == "RNN":
+            part = part.cell
+            name = part.name or snake_case(type(part).__name__)
+        elif step == "cells":
+            name = ""  # a list, which has no name
+        elif type(part).__name__ == "StackedRNNCells":
+            part = part.named()[step]
+            name = part.name or step
+        elif step == "cell":
             kind = type(part).__name__
             name = "conv_lstm_cell" if kind.startswith("ConvLSTM") else snake_case(kind) + "_cell"
         else:
@@ -171,4 +179,6 @@ def inner_name(node: Node, inner: str) -> str:
 def keras_path(place: Place) -> str:
     inner = [inner_name(place.node, step) for step in steps(place.inner)]
     way = next((step.removesuffix("layer") for step in place.inner.split("/") if step.endswith("_layer")), "")
-    return "/".join([place.node.name, *inner, place.spec.name.removeprefix(way)])
+    cell = f"{place.inner.rpartition('/')[2]}_"
+    own = place.spec.name.removeprefix(way).removeprefix(cell)
+    return "/".join([place.node.name, *filter(None, inner), own])

@@ -44,7 +44,7 @@ class Context:
     """Scalar losses added by the call (activity regularizers), per batch."""
     further: list[Value] = field(default_factory=list)
     """The outputs after the first, where the call has several (`return_state`): as `infer_further` says."""
-    carried: Mapping[str, Value] = field(default_factory=dict)
+    carried: dict[str, Value] = field(default_factory=dict)
     """What the batch before handed on, by the names of `carry`; the call puts the new values into `updates`."""
 
 
@@ -104,6 +104,10 @@ class Layer(Component):
     def wrapped_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         """Shapes of what a layer held by this one reads, given those that this one reads."""
         return shapes
+
+    def nested(self, states: Sequence[Item]) -> list[Any]:
+        """Initial states as Keras nests them: by cell, where there are several cells."""
+        return list(states)
 
     def arguments(self, items: Sequence[Item]) -> tuple[tuple[Item, ...], dict[str, Any]]:
         """Of one item for each layer it reads (shapes, values): those of `inputs`, and those of `references` by field.

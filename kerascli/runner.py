@@ -12,6 +12,7 @@ import numpy as np
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameter, Parameters
 from kerascli.engine.session import Job, Session
+from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
 from kerascli.metrics.base import Sums
 from kerascli.model import Model, class_weights
@@ -167,7 +168,7 @@ class Prediction:
         nodes = [node for node in graph.computed.nodes if node.name in graph.computed.inputs]
         dtypes = {node.name: np.dtype("float32" if node.dtype == "float" else node.dtype) for node in nodes}
         sample = sum(math.prod(node.shape) * dtypes[node.name].itemsize for node in nodes)
-        self.batch = max(1, min(PREDICTED_ROWS, STAGED_BYTES // max(sample, 1)))
+        self.batch = graph.batch or max(1, min(PREDICTED_ROWS, STAGED_BYTES // max(sample, 1)))
         self.stage = {n.name: runner.memory.zeros((self.batch, *n.shape), dtypes[n.name]) for n in nodes}
         self.job = self.session.add_program(prediction_program(graph, runner.exact), self.batch)
         self.feed = self.session.add_feed({f"x:{name}": array for name, array in self.stage.items()})
@@ -176,6 +177,9 @@ class Prediction:
         """The outputs for all samples, in their order."""
         inputs = self.graph.served(inputs)
         count = len(next(iter(inputs.values())))
+        if self.graph.batch and count % self.batch:
+            message = f"{count:,} samples do not fill whole batches of {self.batch}, as a stateful layer needs"
+            raise Failure(Problem("E316", message, help="give a multiple of so many samples"))
         found: dict[str, Array] = {}
         for start in range(0, count, self.batch):
             rows = min(self.batch, count - start)

@@ -203,6 +203,7 @@ class Trainer:
             "callbacks": self.states,
             "weights": {"trained": parameters.flat, "still": still},
             "slots": parameters.slots,
+            "carried": self.runner.session.carried,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -212,6 +213,7 @@ class Trainer:
             ({"trained": parameters.flat}, {"trained": state["weights"]["trained"]}),
             (dict(parameters.weights), state["weights"]["still"]),
             (parameters.slots, state["slots"]),
+            (self.runner.session.carried, state["carried"]),
         ):
             for path, array in kept.items():
                 if mine[path].shape != array.shape or mine[path].dtype != array.dtype:

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from kerascli.engine.memory import SharedMemory
-from kerascli.ops.ir import Array, Call, Constant, Input, Scope, Site, Value, Variable, Weight
+from kerascli.ops.ir import Array, Call, Carried, Constant, Input, Scope, Site, Value, Variable, Weight
 from kerascli.ops.linear import MatMul, TransposeMatrix
 from kerascli.program.plan import Plan, Slot, Step, is_contraction
 
@@ -42,6 +42,8 @@ class Machine:
     seed: int
     homes: Mapping[Value, Array] = field(default_factory=dict)
     """Where the gradients of weights must be written: views of the flat gradient."""
+    carried: Mapping[str, Array] = field(default_factory=dict)
+    """What batches hand on, by path: (samples, ...)."""
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -172,6 +174,8 @@ class Machine:
             return []
         if isinstance(op, Input):
             out = self._array(step.out, lane, start, stop)
+            if isinstance(op, Carried):
+                return [partial(np.copyto, out, self.carried[op.name][start:stop])]
             return [partial(np.take, feeds[op.name], self.index[start:stop], 0, out, "clip")]
         inputs = [self._array(slot, lane, start, stop) for slot in step.inputs]
         rows *= value.work_times

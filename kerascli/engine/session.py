@@ -17,7 +17,7 @@ from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameters
 from kerascli.engine.team import Team, start_team
 from kerascli.engine.update import parts
-from kerascli.ops.ir import Array, Call
+from kerascli.ops.ir import Array, Call, Carried
 from kerascli.optimizers.base import ACCUMULATOR, Optimizer
 from kerascli.program.plan import Plan, make_plan
 from kerascli.program.program import Program
@@ -50,6 +50,8 @@ class Session:
         self.parameters, self.memory, self.seed, self.optimizer = parameters, memory, seed, optimizer
         self._workers, self._processes = max(workers, 1), processes
         self._constraints = dict(constraints or {})
+        self.carried: dict[str, Array] = {}
+        """What batches hand on to the next, whichever program runs: states of stateful layers, zeros at first."""
         self._jobs: list[Job] = []
         self._feeds: list[Mapping[str, Array]] = []
         self._command = memory.zeros((4,), np.int64)
@@ -76,7 +78,11 @@ class Session:
             self.memory.zeros((batch, 2), np.int64),
             self.seed,
             homes,
+            self.carried,
         )
+        for value in program.trace.values:
+            if isinstance(value.op, Carried) and value.op.name not in self.carried:
+                self.carried[value.op.name] = self.memory.zeros((batch, *value.shape), dtype)
         machine.counters[:, 0] = np.arange(batch)
         self._jobs.append(Job(program, plan, machine, trains=bool(program.gradients)))
         return len(self._jobs) - 1
@@ -150,6 +156,10 @@ class Session:
                     for call in stage[lane]:
                         call()
                 barrier()
+            if worker == 0:
+                for path, value in job.program.updates.items():
+                    kept = self.carried[path][:rows] if path in self.carried else self.parameters.weights[path]
+                    np.copyto(kept, job.machine.result(value, rows))
             if job.trains:
                 self._update(job, team.size, worker, iteration, barrier)
 
@@ -157,9 +167,6 @@ class Session:
         """The optimizer's step, Keras's order: limits, decay, rule, averages; then constraints."""
         optimizer, parameters = self.optimizer, self.parameters
         assert optimizer is not None
-        if worker == 0:
-            for path, value in job.program.updates.items():
-                np.copyto(parameters.weights[path], job.machine.result(value, 0))
         if needs_prepare(optimizer):
             if worker == 0:
                 gradients = list(parameters.views(parameters.gradient).values())

@@ -1,6 +1,6 @@
 """Bidirectional."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -9,8 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, snake_case
 from kerascli.layer import Context, Layer, WeightSpec
-from kerascli.layers.arguments import penalise
-from kerascli.layers.rnn_base import _Recurrent
+from kerascli.layers.rnn_base import _Sequence
 from kerascli.ops.elementwise import add, multiply
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.recurrent import reverse
@@ -20,21 +19,27 @@ from kerascli.ops.shape import concatenate
 class Bidirectional(Layer):
     """Two recurrent layers, one reading from the start and one from the end, and their outputs merged step by step.
 
-    Shapes: (T, E) → those of `layer`, the last axis twice as long where they are joined. Further inputs: the initial
-    states of `layer`, then those of the other. With `return_sequences`, masked steps give zeros, as Keras has it.
+    Shapes: (T, E) → those of `layer`, the last axis twice as long where they are joined. Further outputs with
+    `return_state`: the last states of `layer`, then those of the other. With `return_sequences`, masked steps give
+    zeros, as Keras has it.
     """
+
+    references = ("initial_state",)
 
     layer: Layer
     """The recurrent layer that reads forwards."""
-    merge_mode: Literal["concat", "sum", "mul", "ave"] = "concat"
-    """How the outputs become one: joined, added, multiplied, or averaged."""
+    merge_mode: Literal["concat", "sum", "mul", "ave"] | None = "concat"
+    """How the outputs become one: joined, added, multiplied, averaged; null leaves two, the second read as `name:1`."""
     backward_layer: Layer | None = None
     """The layer that reads backwards (`go_backwards: true`); by default one like `layer`, with its own weights."""
+    initial_state: list[str] | None = None
+    """Names of the layers that give the states before the first step: those of `layer`, then those of the other."""
 
     examples = (
         Example({"layer": {"type": "LSTM", "units": 3}}, ((4, 2),)),
         Example({"layer": {"type": "GRU", "units": 3, "return_sequences": True}, "merge_mode": "sum"}, ((4, 2),)),
         Example({"layer": {"type": "SimpleRNN", "units": 3, "return_sequences": True}, "merge_mode": "mul"}, ((4, 2),)),
+        Example({"layer": {"type": "RNN", "cell": {"type": "GRUCell", "units": 2}}}, ((4, 2),)),
         Example(
             {
                 "layer": {"type": "LSTM", "units": 2, "go_backwards": True},
@@ -48,10 +53,12 @@ class Bidirectional(Layer):
     @field_validator("layer", "backward_layer")
     @classmethod
     def _recurrent(cls, layer: Layer | None) -> Layer | None:
-        if layer is not None and not isinstance(layer, _Recurrent):
-            raise PydanticCustomError("bidirectional", "must be a recurrent layer: SimpleRNN, LSTM or GRU")
-        if layer is not None and layer.inputs is not None:
-            raise PydanticCustomError("bidirectional", "reads what Bidirectional reads: leave out its `inputs`")
+        if layer is not None and not isinstance(layer, _Sequence):
+            raise PydanticCustomError("bidirectional", "must be a recurrent layer: SimpleRNN, LSTM, GRU or RNN")
+        for key in ("inputs", "initial_state"):
+            if layer is not None and getattr(layer, key) is not None:
+                message = "reads what Bidirectional reads: leave out its `{key}`"
+                raise PydanticCustomError("bidirectional", message, {"key": key})
         return layer
 
     @model_validator(mode="after")
@@ -59,33 +66,50 @@ class Bidirectional(Layer):
         forward, backward = self.pair()
         if forward.go_backwards == backward.go_backwards:
             raise PydanticCustomError("bidirectional", "`layer` and `backward_layer` must differ in `go_backwards`")
-        if forward.return_sequences != backward.return_sequences:
-            raise PydanticCustomError("bidirectional", "`layer` and `backward_layer` must agree in `return_sequences`")
+        for key in ("stateful", "return_sequences", "return_state"):
+            if getattr(forward, key) != getattr(backward, key):
+                message = "`layer` and `backward_layer` must agree in `{key}`"
+                raise PydanticCustomError("bidirectional", message, {"key": key})
         return self
 
-    def pair(self) -> tuple[_Recurrent, _Recurrent]:
+    def pair(self) -> tuple[_Sequence, _Sequence]:
         """Both layers."""
-        assert isinstance(self.layer, _Recurrent)
-        assert self.backward_layer is None or isinstance(self.backward_layer, _Recurrent)
+        assert isinstance(self.layer, _Sequence)
+        assert self.backward_layer is None or isinstance(self.backward_layer, _Sequence)
         return self.layer, self.backward_layer or self.layer.model_copy(update={"go_backwards": True})
 
-    def infer_shape(self, *shapes: Shape) -> Shape:
+    def infer_shape(self, *shapes: Shape, initial_state: tuple[Shape, ...] = ()) -> Shape:
         forward, backward = self.pair()
-        count = len(forward.state_names)
-        if len(shapes) not in (1, 1 + count + len(backward.state_names)):
-            both = count + len(backward.state_names)
-            raise ShapeError(f"it takes {both} initial states, those of both directions, not {len(shapes) - 1}")
-        one = forward.infer_shape(shapes[0], *shapes[1 : 1 + count])
-        other = backward.infer_shape(shapes[0], *shapes[1 + count :])
+        given = (*shapes[1:], *initial_state)
+        count = len(forward.state_shapes())
+        both = count + len(backward.state_shapes())
+        if len(given) not in (0, both):
+            raise ShapeError(f"it takes {both} initial states, those of both directions, not {len(given)}")
+        one = forward.infer_shape(shapes[0], *given[:count])
+        other = backward.infer_shape(shapes[0], *given[count:])
         if self.merge_mode == "concat":
             return (*one[:-1], one[-1] + other[-1])
-        if one != other:
+        if self.merge_mode is not None and one != other:
             raise ShapeError(
                 f"`merge_mode: {self.merge_mode}` wants as many units both ways, not {one[-1]} and {other[-1]}"
             )
         return one
 
-    def declare(self, *shapes: Shape) -> tuple[WeightSpec, ...]:
+    def infer_further(self, *shapes: Shape, **_: Any) -> tuple[Shape, ...]:
+        forward, backward = self.pair()
+        other = (backward.infer_shape(shapes[0]),) if self.merge_mode is None else ()
+        return (*other, *forward.infer_further(shapes[0]), *backward.infer_further(shapes[0]))
+
+    def carry(self, *shapes: Shape) -> dict[str, Shape]:
+        ways = zip(("forward", "backward"), self.pair(), strict=True)
+        return {f"{way}_{key}": shape for way, layer in ways for key, shape in layer.carry().items()}
+
+    def nested(self, states: Sequence[Any]) -> list[Any]:
+        forward, backward = self.pair()
+        count = len(forward.state_shapes())
+        return [*forward.nested(states[:count]), *backward.nested(states[count:])]
+
+    def declare(self, *shapes: Shape, **_: Any) -> tuple[WeightSpec, ...]:
         specs = []
         for way, layer in zip(("forward", "backward"), self.pair(), strict=True):
             for spec in layer.declare(shapes[0]):
@@ -95,17 +119,21 @@ class Bidirectional(Layer):
                 )
         return tuple(specs)
 
-    def call(self, context: Context, w: Mapping[str, Value], *xs: Value) -> Value:
-        x, *initial = xs
+    def call(
+        self, context: Context, w: Mapping[str, Value], *xs: Value, initial_state: tuple[Value, ...] = ()
+    ) -> Value:
+        x, *given = (*xs, *initial_state)
         forward, backward = self.pair()
-        count = len(forward.state_names)
-        outputs = []
-        for way, layer, states in (("forward", forward, initial[:count]), ("backward", backward, initial[count:])):
-            own = {name.removeprefix(f"{way}_"): value for name, value in w.items() if name.startswith(f"{way}_")}
-            y = layer.states(context, own, x, *states, zero_masked=layer.return_sequences)
-            outputs.append(penalise(context, layer.activity_regularizer, y))
-        y = self._merged(*outputs)
-        return reverse(y) if forward.go_backwards and forward.return_sequences else y
+        count = len(forward.state_shapes())
+        outputs: list[Value] = []
+        last: list[Value] = []
+        for way, layer, states in (("forward_", forward, given[:count]), ("backward_", backward, given[count:])):
+            own = {name.removeprefix(way): value for name, value in w.items() if name.startswith(way)}
+            y, ends = layer.walk(context, own, x, states, way, zero=layer.return_sequences)
+            outputs.append(reverse(y) if forward.go_backwards and forward.return_sequences else y)
+            last += ends if layer.return_state else ()
+        context.further += [*outputs[1:], *last] if self.merge_mode is None else last
+        return self._merged(*outputs)
 
     def mask(self, context: Context, *xs: Value) -> Value | None:
         return self.pair()[0].mask(context, *xs)
@@ -120,6 +148,8 @@ class Bidirectional(Layer):
                 return multiply(one, other)
             case "ave":
                 return multiply(add(one, other), 0.5)
+            case None:
+                return one
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         """Keras writes both layers, named after the way they read."""

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from kerascli.activations import Activation, Sigmoid, Tanh
 from kerascli.component import Example
 from kerascli.layers.arguments import Function, activated
-from kerascli.layers.rnn_base import Weights, _Recurrent
+from kerascli.layers.rnn_base import _Recurrent
+from kerascli.layers.rnn_cells import Weights, _Cell
 from kerascli.ops.elementwise import add, multiply, subtract
 from kerascli.ops.gru import gru
 from kerascli.ops.ir import Shape, Value
@@ -14,14 +15,11 @@ from kerascli.ops.shape import cut, reshape, split
 from kerascli.ops.unrolled import States, state_product
 
 
-class GRU(_Recurrent):
-    """Gated recurrent unit.
+class GRUCell(_Cell):
+    """One step of a GRU, for RNN.
 
     z, r = recurrent_activation(x W + b + h U + b'), c = activation(x W + b + r (h U + b')), h ← z h + (1 − z) c;
     the columns of W, U and b hold z, r, c. With `reset_after: false`, c = activation(x W + b + (r h) U), without b'.
-
-    Shapes: (T, E) → (units,), or (T, units) with `return_sequences`. A further input is the initial state.
-    Source: Cho et al., 2014.
     """
 
     gates = 3
@@ -30,14 +28,6 @@ class GRU(_Recurrent):
     """Function of the gates; none (linear) if null."""
     reset_after: bool = True
     """Whether the reset gate works after the product with the weights of the state, or before."""
-
-    examples = (
-        Example({"units": 3}, ((4, 2),)),
-        Example({"units": 3, "return_sequences": True, "go_backwards": True, "use_bias": False}, ((4, 2),)),
-        Example({"units": 3, "reset_after": False}, ((4, 2),)),
-        Example({"units": 3, "activation": "softsign"}, ((4, 2),)),
-        Example({"units": 3}, ((4, 2), (3,))),
-    )
 
     def _bias_shape(self) -> Shape:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
@@ -55,8 +45,8 @@ class GRU(_Recurrent):
         tanh = isinstance(self.activation, Tanh)
         return tanh and isinstance(self.recurrent_activation, Sigmoid) and self.reset_after
 
-    def _fused(self, w: Weights, values: dict[str, Value]) -> Value:
-        return gru(values, self.go_backwards, self.return_sequences)
+    def _fused(self, values: dict[str, Value], backwards: bool, sequences: bool, state: bool) -> Value:
+        return gru(values, backwards, sequences, state)
 
     def _step(self, values: Mapping[str, Value], z: Value, states: States) -> States:
         (h,) = states
@@ -74,3 +64,19 @@ class GRU(_Recurrent):
             inner = state_product(multiply(reset, h), last, kept)
         candidate = activated(self.activation, add(cut(z, zr, zr + self.units), inner))
         return (add(multiply(update, subtract(h, candidate)), candidate),)
+
+
+class GRU(_Recurrent, GRUCell):
+    """Gated recurrent unit: GRUCell along a sequence.
+
+    Shapes: (T, E) → (units,), or (T, units) with `return_sequences`. The state is h.
+    Source: Cho et al., 2014.
+    """
+
+    examples = (
+        Example({"units": 3}, ((4, 2),)),
+        Example({"units": 3, "return_sequences": True, "go_backwards": True, "use_bias": False}, ((4, 2),)),
+        Example({"units": 3, "reset_after": False}, ((4, 2),)),
+        Example({"units": 3, "activation": "softsign"}, ((4, 2),)),
+        Example({"units": 3}, ((4, 2), (3,))),
+    )

@@ -8,7 +8,8 @@ from kerascli.activations import Activation, Sigmoid, Tanh
 from kerascli.component import Example
 from kerascli.initializers import Initializer
 from kerascli.layers.arguments import Function, activated
-from kerascli.layers.rnn_base import Weights, _Recurrent
+from kerascli.layers.rnn_base import _Recurrent
+from kerascli.layers.rnn_cells import _Cell
 from kerascli.ops.elementwise import add, multiply
 from kerascli.ops.ir import Array, Shape, Value
 from kerascli.ops.lstm import lstm
@@ -31,14 +32,11 @@ class _ForgetOne(Initializer):
         return np.concatenate([first, np.ones(units, first.dtype), last])
 
 
-class LSTM(_Recurrent):
-    """Long short-term memory.
+class LSTMCell(_Cell):
+    """One step of an LSTM, for RNN.
 
     i, f, o = recurrent_activation(x W + h U + b), g = activation(x W + h U + b), c ← f c + i g, h ← o activation(c);
     the columns of W, U and b hold i, f, g, o.
-
-    Shapes: (T, E) → (units,), or (T, units) with `return_sequences`. Further inputs: the initial h and c.
-    Source: Hochreiter & Schmidhuber, 1997.
     """
 
     gates = 4
@@ -49,13 +47,6 @@ class LSTM(_Recurrent):
     unit_forget_bias: bool = True
     """Whether the forget gate's bias starts at 1."""
 
-    examples = (
-        Example({"units": 3}, ((4, 2),)),
-        Example({"units": 3, "return_sequences": True, "go_backwards": True, "use_bias": False}, ((4, 2),)),
-        Example({"units": 3, "activation": "softsign", "recurrent_activation": "hard_sigmoid"}, ((4, 2),)),
-        Example({"units": 3}, ((4, 2), (3,), (3,))),
-    )
-
     def _bias_rule(self) -> Initializer:
         return _ForgetOne(others=self.bias_initializer) if self.unit_forget_bias else self.bias_initializer
 
@@ -65,8 +56,8 @@ class LSTM(_Recurrent):
     def _is_standard(self) -> bool:
         return isinstance(self.activation, Tanh) and isinstance(self.recurrent_activation, Sigmoid)
 
-    def _fused(self, w: Weights, values: dict[str, Value]) -> Value:
-        return lstm(values, self.go_backwards, self.return_sequences)
+    def _fused(self, values: dict[str, Value], backwards: bool, sequences: bool, state: bool) -> Value:
+        return lstm(values, backwards, sequences, state)
 
     def _step(self, values: Mapping[str, Value], z: Value, states: States) -> States:
         h, c = states
@@ -74,3 +65,18 @@ class LSTM(_Recurrent):
         gate = self.recurrent_activation
         c = add(multiply(activated(gate, f), c), multiply(activated(gate, i), activated(self.activation, g)))
         return multiply(activated(gate, o), activated(self.activation, c)), c
+
+
+class LSTM(_Recurrent, LSTMCell):
+    """Long short-term memory: LSTMCell along a sequence.
+
+    Shapes: (T, E) → (units,), or (T, units) with `return_sequences`. The states are h and c.
+    Source: Hochreiter & Schmidhuber, 1997.
+    """
+
+    examples = (
+        Example({"units": 3}, ((4, 2),)),
+        Example({"units": 3, "return_sequences": True, "go_backwards": True, "use_bias": False}, ((4, 2),)),
+        Example({"units": 3, "activation": "softsign", "recurrent_activation": "hard_sigmoid"}, ((4, 2),)),
+        Example({"units": 3}, ((4, 2), (3,), (3,))),
+    )

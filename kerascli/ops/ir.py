@@ -292,6 +292,10 @@ class Input(Op):
         return self.type
 
 
+class Carried(Input):
+    """What each sample of the batch before left for the same sample of this one, by its path: `lstm/state_0`."""
+
+
 class Weight(Op):
     """A weight or a state variable of the model, by its path, such as `conv2d/kernel`."""
 

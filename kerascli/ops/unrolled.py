@@ -18,8 +18,13 @@ Cell = Callable[[Value, States], States]
 """From a step's projected input (G·H,) and the states (H,) before it, to those after it; the first is the output."""
 
 
-def unroll(cell: Cell, z: Value, states: States, mask: Value | None, backwards: bool, sequences: bool) -> Value:
-    """The output (T, H) at every time, or (H,) after the last step, from the projected sequence z (T, G·H)."""
+def unroll(
+    cell: Cell, z: Value, states: States, mask: Value | None, backwards: bool, sequences: bool
+) -> tuple[Value, States]:
+    """The output (T, H) at every time, or (H,) after the last step, from the projected sequence z (T, G·H).
+
+    And the states after the last step.
+    """
     steps = _steps(batch_major(z))
     kept = None if mask is None else _steps(batch_major(mask))
     outputs: dict[int, Value] = {}
@@ -30,8 +35,8 @@ def unroll(cell: Cell, z: Value, states: States, mask: Value | None, backwards: 
         states = new
         outputs[t] = states[0]
     if not sequences:
-        return states[0]
-    return concatenate([reshape(outputs[t], (1, *outputs[t].shape)) for t in range(len(steps))], axis=0)
+        return states[0], states
+    return concatenate([reshape(outputs[t], (1, *outputs[t].shape)) for t in range(len(steps))], axis=0), states
 
 
 def _steps(x: Value) -> list[Value]:

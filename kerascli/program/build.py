@@ -11,7 +11,7 @@ from kerascli.layer import Context
 from kerascli.layers.structure import PSEUDO, _Part
 from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
-from kerascli.ops.ir import Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
+from kerascli.ops.ir import Carried, Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
 from kerascli.ops.linear import SpreadOverBatch, batch_sum
 from kerascli.ops.reduction import mean, weighted_sum
 from kerascli.ops.reduction import sum as total
@@ -81,6 +81,10 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
         masks = tuple(forward.masks[name] for name in node.inputs)
         context = Context(trace, training, masks, owner, {}, forward.penalties)
         values, named = node.layer.arguments(xs)
+        for key, shape in node.layer.carry(*(x.shape for x in values)).items():
+            path = f"{owner}/{key}"
+            left = forward.updates.get(path) or trace.add(Carried(path, Type(shape)), scope=Scope.BLOCK)
+            context.carried[key] = left
         forward.values[node.name] = node.layer.call(context, weights, *values, **named)
         forward.masks[node.name] = node.layer.mask(context, *xs)
         forward.further[node.name] = context.further
@@ -97,11 +101,12 @@ def prediction_program(graph: Graph, exact: bool = False) -> Program:
     forward = trace_forward(graph, training=False)
     outputs = [forward.values[name] for name in graph.outputs]
     masks = {name: m for name in graph.outputs if (m := forward.masks[name]) is not None}
-    done = simplify(forward.trace, [*outputs, *masks.values()], exact)
+    done = simplify(forward.trace, [*outputs, *masks.values(), *forward.updates.values()], exact)
     return Program(
         next(iter(done.values())).trace,
         {name: done[forward.values[name]] for name in graph.outputs},
         {name: done[m] for name, m in masks.items()},
+        updates={path: done[v] for path, v in forward.updates.items()},
     )
 
 

@@ -20,7 +20,7 @@ class Program:
     """The data loss of each output, unweighted."""
     gradients: dict[str, Value] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
-    """New values of weights that are not trained, such as moving averages."""
+    """New values of weights that are not trained, such as moving averages, and of what a batch hands on."""
 
     def sinks(self) -> list[Value]:
         scalars = [*self.losses.values(), *([self.loss] if self.loss else [])]

@@ -17,7 +17,7 @@ from kerascli.program.interpret import evaluate
 from tests.gradients import check
 
 KINDS = ["SimpleRNN", "LSTM", "GRU"]
-EXAMPLES = [(kind, example) for kind in [*KINDS, "Bidirectional"] for example in (Layer.find(kind) or Layer).examples]
+EXAMPLES = [(kind, example) for kind in [*KINDS, "Bidirectional", "RNN"] for example in (Layer.find(kind) or Layer).examples]
 
 
 def context(trace: Trace, training: bool = False, mask: Value | None = None) -> Context:
@@ -104,13 +104,6 @@ def test_steps_written_out_give_what_the_coarse_op_gives(
     written, _ = training_values(config, mask=masked)
     assert not any(isinstance(v.op, SequenceOp) for v in written.trace.values)
     np.testing.assert_allclose(evaluate([written], feeds, 50)[0], evaluate([coarse], feeds, 50)[0], atol=1e-13)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["stateful", "return_state"])
-def test_what_is_not_supported_is_refused(kind: str, name: str) -> None:
-    with pytest.raises(ValidationError, match="is not supported"):
-        Layer.parse({"type": kind, "units": 2, name: True})
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 4, 3)])

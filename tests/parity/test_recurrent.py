@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kerascli.layer import Context, Layer
+from kerascli.ops.elementwise import add
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
 from kerascli.ops.reduction import weighted_sum
 from kerascli.ops.shape import batch_major
@@ -55,10 +57,8 @@ CASES = [
 ]
 
 
-def ours(
-    layer: Layer, weights: list[Array], xs: list[Array], mask: Array | None, r: Array, training: bool = False
-) -> tuple[Array, list[Array]]:
-    """The output, and the gradients of Σ r·y for the weights and the inputs."""
+def ours(layer: Layer, weights: list[Array], xs: list[Array], mask: Array | None, rs: list[Array]) -> list[Array]:
+    """The outputs, and the gradients of Σ r·y over all of them for the weights and the inputs."""
     trace = Trace()
     inputs = [trace.add(Input(f"x{k}", Type(x.shape[1:])), scope=Scope.BLOCK) for k, x in enumerate(xs)]
     specs = layer.declare(*(x.shape[1:] for x in xs))
@@ -66,37 +66,51 @@ def ours(
     w = {s.name: trace.add(Weight(s.name, s.shape), scope=Scope.WEIGHT) for s in specs}
     given: Value | None = None
     feeds: dict[str, Any] = {f"x{k}": x for k, x in enumerate(xs)}
-    feeds |= {s.name: array for s, array in zip(specs, weights, strict=True)} | {"r": r}
+    feeds |= {s.name: array for s, array in zip(specs, weights, strict=True)}
     if mask is not None:
         given, feeds["mask"] = trace.add(Input("mask", Type(mask.shape[1:], "bool")), scope=Scope.BLOCK), mask
-    context = Context(trace, training, (given, *(None for _ in xs[1:])), "layer", {}, [])
-    y = batch_major(layer.call(context, w, *inputs))
-    assert y.shape == layer.infer_shape(*(x.shape[1:] for x in xs))
-    weigh = trace.add(Input("r", Type(y.shape)), scope=Scope.BLOCK)
-    found = gradients(weighted_sum(y, weigh), [*w.values(), *inputs])
-    got = evaluate([y, *(found[v] for v in [*w.values(), *inputs])], feeds, len(xs[0]), np.float32)
-    return got[0], got[1:]
+    context = Context(trace, False, (given, *(None for _ in xs[1:])), "layer", {}, [])
+    first = batch_major(layer.call(context, w, *inputs))
+    ys = [first, *map(batch_major, context.further)]
+    assert [y.shape for y in ys] == list(shapes(layer, xs))
+    loss: Value | None = None
+    for k, (y, r) in enumerate(zip(ys, rs, strict=True)):
+        feeds[f"r{k}"] = r
+        part = weighted_sum(y, trace.add(Input(f"r{k}", Type(y.shape)), scope=Scope.BLOCK))
+        loss = part if loss is None else add(loss, part)
+    assert loss is not None
+    found = gradients(loss, [*w.values(), *inputs])
+    return evaluate([*ys, *(found[v] for v in [*w.values(), *inputs])], feeds, len(xs[0]), np.float32)
 
 
-def theirs(layer: Any, xs: list[Array], mask: Array | None, r: Array) -> tuple[Array, list[Array]]:
+def shapes(layer: Layer, xs: list[Array]) -> Iterator[tuple[int, ...]]:
+    given = [x.shape[1:] for x in xs]
+    yield layer.infer_shape(*given)
+    yield from layer.infer_further(*given)
+
+
+def theirs(layer: Any, xs: list[Array], mask: Array | None, rs: list[Array], nested: Any) -> list[Array]:
     fixed = [v.value for v in layer.non_trainable_variables]
-    extra = {} if mask is None else {"mask": mask}
+    extra = {} if mask is None or len(xs) > 1 else {"mask": mask}  # Keras gives no mask to a layer that gets states
 
     def loss(weights: Any, xs: Any) -> Any:
-        states = {"initial_state": list(xs[1:])} if len(xs) > 1 else {}
-        y, _ = layer.stateless_call(weights, fixed, xs[0], **states, **extra)
-        return (y * r).sum(), y
+        states = {"initial_state": nested(list(xs[1:]))} if len(xs) > 1 else {}
+        found, _ = layer.stateless_call(weights, fixed, xs[0], **states, **extra)
+        ys = jax.tree_util.tree_leaves(found)
+        return sum((y * r).sum() for y, r in zip(ys, rs, strict=True)), ys
 
     trained = [v.value for v in layer.trainable_variables]
     with jax.disable_jit():  # compiling takes ten times longer than these few steps
-        (_, y), (dw, dx) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trained, [np.asarray(x) for x in xs])
-    return np.asarray(y), [np.asarray(g) for g in [*dw, *dx]]
+        (_, ys), (dw, dx) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trained, [np.asarray(x) for x in xs])
+    return [np.asarray(g) for g in [*ys, *dw, *dx]]
 
 
-def compare(config: dict[str, Any], reference: Any, states: int, masked: bool) -> None:
+def compare(config: dict[str, Any], reference: Any, states: int | tuple[int, ...], masked: bool) -> None:
+    """`states`: how many initial states are given, or the units of each."""
     rng = np.random.default_rng(5)
     xs = [rng.standard_normal((ROWS, STEPS, FEATURES)).astype("f4")]
-    xs += [rng.standard_normal((ROWS, UNITS)).astype("f4") for _ in range(states)]
+    widths = (UNITS,) * states if isinstance(states, int) else states
+    xs += [rng.standard_normal((ROWS, width)).astype("f4") for width in widths]
     mask = rng.random((ROWS, STEPS)) < 0.6 if masked else None
     if mask is not None:
         mask[0], mask[1] = False, True
@@ -104,11 +118,9 @@ def compare(config: dict[str, Any], reference: Any, states: int, masked: bool) -
     weights = [rng.standard_normal(w.shape).astype("f4") for w in reference.get_weights()]
     reference.set_weights(weights)
     layer = Layer.parse(config)
-    shape = layer.infer_shape(*(x.shape[1:] for x in xs))
-    r = rng.standard_normal((ROWS, *shape)).astype("f4")
-    y, found = ours(layer, weights, xs, mask, r)
-    expected, wanted = theirs(reference, xs, mask, r)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-6)
+    rs = [rng.standard_normal((ROWS, *shape)).astype("f4") for shape in shapes(layer, xs)]
+    found = ours(layer, weights, xs, mask, rs)
+    wanted = theirs(reference, xs, mask, rs, layer.nested)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5 * max(1, np.abs(other).max()))
 
