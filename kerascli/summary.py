@@ -48,11 +48,20 @@ class Summary:
 
 def summarise(target: str, settings: tuple[str, ...] = (), runs: Path = Path("runs")) -> Summary:
     """Of a spec, or of a run or model file."""
+    return of(*_named_graph(target, settings, runs))
+
+
+def graph_of(target: str, settings: tuple[str, ...] = (), runs: Path = Path("runs")) -> Graph:
+    """The graph of a spec, or of a run or model file."""
+    return _named_graph(target, settings, runs)[0]
+
+
+def _named_graph(target: str, settings: tuple[str, ...], runs: Path) -> tuple[Graph, str]:
     if Path(target).suffix in SPECS:
         loaded = load(target, settings)
-        return of(build(loaded), loaded.spec.name)
+        return build(loaded), loaded.spec.name
     stored = Stored(find(target, runs))
-    return of(stored.graph, stored.loaded.spec.name)
+    return stored.graph, stored.loaded.spec.name
 
 
 def of(graph: Graph, name: str) -> Summary:

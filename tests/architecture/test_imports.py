@@ -15,15 +15,15 @@ errors component left_out docs codes files downloads yamltext
 ops hashes
 constraints initializers regularizers activations schedules learned
 layer layers losses metrics optimizers
-preprocessing data sources callbacks
+preprocessing data templates sources callbacks
 diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
-model runner trainer adaptation
+model bounds runner trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
 curves run checkpoint stored predictions
 outcome resume training launch verify
-explain schema overview comparison summary
+explain schema overview comparison summary plot
 api bench
 cli
 """
