@@ -50,6 +50,7 @@ CODES = {
     "E410": "An encoder cannot be fitted to a column.",
     "E411": "A file of a public data set cannot be fetched.",
     "E419": "A value is not in the vocabulary of a layer that has no place for others.",
+    "E420": "A number has no row in the table of the Embedding that reads it.",
     "E501": "A file of the run cannot be written.",
     "E502": "No run has this name, or several begin with it.",
     "E503": "A run directory or model file is not complete.",

@@ -95,12 +95,20 @@ class _Setting:
             node = Node({"type": node.value}, node.span, 2, True, {"type": node.span}, {"type": node})
         elif not isinstance(node.value, dict):
             where = self.text[: span.column - 2]
-            help = f"number its items from 0: `{where}[0]`" if isinstance(node.value, list) else ""
+            help = self.numbered(depth) if isinstance(node.value, list) else ""
             self.fail(span.column - 1, f"`{where}` is {yamltext.describe(node.value)}: it has no `{step}`", help)
         part = self.put(node.parts.get(step), depth + 1)
         parts = {**node.parts, step: part}
         keys = {**node.keys, step: span}
         return dataclasses.replace(node, value={k: p.value for k, p in parts.items()}, keys=keys, parts=parts)
+
+    def numbered(self, depth: int) -> str:
+        """How to name an item of a list: what was typed, if that is a number, in brackets."""
+        start = self.spans[depth].column - 2
+        where, step = self.text[:start], str(self.steps[depth])
+        if not step.isdecimal():
+            return f"number its items from 0: `{where}[0]`"
+        return f"items are numbered in brackets, from 0: write `{where}[{step}]{self.text[start + 1 + len(step) :]}`"
 
     def put_item(self, node: Node | None, index: int, depth: int) -> Node:
         where = self.text[: self.spans[depth].column - 2]

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from kerascli import files
+from kerascli import __version__, files
 from kerascli.errors import Failure, Problem
 
 STATUSES = ("running", "completed", "interrupted", "failed")
@@ -233,8 +233,8 @@ def remove(run: Run) -> None:
 
 
 def versions() -> dict[str, str]:
-    names = ("kerascli", "numpy", "h5py", "pydantic")
-    found = {"python": platform.python_version()}
+    names = ("numpy", "h5py", "pydantic")
+    found = {"python": platform.python_version(), "kerascli": __version__}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

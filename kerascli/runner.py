@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kerascli.bounds import require_classes, require_ids
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameter, Parameters
 from kerascli.engine.session import Job, Session
@@ -122,6 +123,8 @@ class Runner:
     def feed(self, split: Split, weights: Mapping[str, Array] | None = None) -> int:
         """Register a split's arrays with the engine."""
         inputs = self.model.graph.served(split.inputs)
+        require_ids(self.model.graph.computed, inputs)
+        require_classes(self.model, split.targets)
         arrays = {f"x:{name}": np.ascontiguousarray(array) for name, array in inputs.items()}
         arrays |= {f"y:{name}": _target(array, self.model, name) for name, array in split.targets.items()}
         arrays |= {f"w:{name}": array for name, array in (weights or {}).items()}
@@ -176,6 +179,7 @@ class Prediction:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
         inputs = self.graph.served(inputs)
+        require_ids(self.graph.computed, inputs)
         count = len(next(iter(inputs.values())))
         if self.graph.batch and count % self.batch:
             message = f"{count:,} samples do not fill whole batches of {self.batch}, as a stateful layer needs"

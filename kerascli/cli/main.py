@@ -79,9 +79,9 @@ class _Commands(click.Group):
 
 def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        from importlib.metadata import version
+        from kerascli import __version__
 
-        click.echo(f"kerascli {version('kerascli')}")
+        click.echo(f"kerascli {__version__}")
         context.exit()
 
 

@@ -21,6 +21,7 @@ from kerascli.cli import options
 @options.weights
 @options.runs_dir
 @options.threads
+@options.as_json
 def command(
     run: str,
     inputs: tuple[str, ...],
@@ -30,23 +31,32 @@ def command(
     weights: str,
     runs_dir: Path,
     threads: int | None,
+    as_json: bool,
 ) -> None:
     """Predict INPUT with RUN, in the samples' order.
 
     INPUT is a .npy, .npz or .csv file, or `-` for a table on standard input. CSV and JSON lines hold class names and
-    probabilities; npy and npz the raw outputs.
+    probabilities; npy and npz the raw outputs. `--json` prints {"predictions": [...]}, or with `-o` where they are.
 
     Example: kerascli predict latest penguins_new.csv -o predictions.csv
     """
     from kerascli import api, files, predictions
+    from kerascli.cli import render
     from kerascli.run import find
     from kerascli.stored import Stored
 
+    if as_json and form and output is None:
+        raise click.UsageError(
+            f"`--json` prints one document of its own: leave out `--format {form}`, or add `-o FILE`"
+        )
     form = predictions.form_of(output, form)
     if output is None and form in ("npy", "npz") and sys.stdout.isatty():
         raise click.UsageError(f"{form} is no text for a terminal; add `-o FILE`")
     stored = Stored(find(run, runs_dir))
     model, found = api.predict(stored, inputs, weights, threads, options.say)
+    if as_json and output is None:
+        render.json_document(files.finite({"predictions": list(predictions.rows(model, found, top_k))}))
+        return
     if form in ("csv", "jsonl"):
         data = predictions.as_text(model, found, form, top_k).encode()
     else:
@@ -55,4 +65,5 @@ def command(
         sys.stdout.buffer.write(data)
     else:
         files.write_bytes(output, data)
-        click.echo(output)
+        facts = {"output": str(output), "format": form, "samples": len(next(iter(found.values())))}
+        render.json_document(facts) if as_json else click.echo(output)

@@ -58,6 +58,10 @@ class Loss(Component):
         """
         raise NotImplementedError
 
+    def numbered(self, pred_shape: Shape) -> int | None:
+        """How many classes a target may number, from 0, on an output of this shape; None where it numbers none."""
+        return pred_shape[sample_axis(getattr(self, "axis", -1), pred_shape)] if self.targets == "integer" else None
+
     def counted(self, y_true: Value, values: Value) -> Value | None:
         """A boolean of the values' shape that tells which of them count, or None if all do: part of the mask."""
         return None

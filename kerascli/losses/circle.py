@@ -34,6 +34,9 @@ class Circle(Loss):
     def values(self, y_true: Value, y_pred: Value) -> Value:
         return circle(reshape(y_true, ()), y_pred, self.gamma, self.margin, self.remove_diagonal)
 
+    def numbered(self, pred_shape: Shape) -> int | None:
+        return None
+
     def counted(self, y_true: Value, values: Value) -> Value | None:
         return elementwise.greater(values, 0.0)
 

@@ -24,7 +24,7 @@ from kerascli.errors import Failure, Problem, SpecFailure
 from kerascli.learned import Learned
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
 from kerascli.sources.lines import decoded
-from kerascli.sources.targets import encode_labels, resolve_encoding
+from kerascli.sources.targets import encode_labels, resolve_encoding, without_one
 
 Shape = tuple[int, ...]
 SPLITS = ("train", "validation", "test")
@@ -52,7 +52,7 @@ class TargetInfo:
     def shape_as(self, encoding: str) -> Shape:
         """The shape under an encoding, as `load` serves it."""
         if resolve_encoding(encoding, self.classes) == "one_hot" and self.classes is not None:
-            return (*self.shape, self.classes)
+            return (*without_one(self.shape), self.classes)
         return self.shape
 
 

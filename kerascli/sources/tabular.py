@@ -72,7 +72,8 @@ class _Tabular(Source):
     """The columns to use and how: `{age: {kind: numeric, missing: mean, scale: standard}, sex: category}`, or a list of
     names. By default every column but the target, its kind inferred; a mapping that only ignores columns
     (`{id: ignore}`) takes all others. They form one vector in column order, categories one-hot, unless the network's
-    inputs are named after them."""
+    inputs are named after them. A category has one place more than the training rows have values: it stands for
+    values that they never showed, and is there even if there are none."""
 
     def files(self, base: Path) -> dict[str, Path]:
         """The file of each split."""

@@ -65,8 +65,14 @@ def _are_numbers(names: Sequence[str]) -> bool:
         return False
 
 
+def without_one(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without a last axis of length 1: CIFAR's labels come as (n, 1)."""
+    return shape[:-1] if shape[-1:] == (1,) else shape
+
+
 def one_hot(ids: Array, classes: int) -> Array:
-    """Shapes: (n, …) → (n, …, classes) float32."""
+    """Shapes: (n, …) → (n, …, classes) float32; (n, 1) → (n, classes), as Keras's to_categorical."""
+    ids = ids.reshape(ids.shape[:1] + without_one(ids.shape[1:]))
     rows = np.zeros((ids.size, classes), np.float32)
     rows[np.arange(ids.size), ids.reshape(-1)] = 1
     return rows.reshape(*ids.shape, classes)

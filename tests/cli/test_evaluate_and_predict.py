@@ -195,3 +195,26 @@ def test_what_cannot_be_predicted_is_exit_code_1(ask: Shell, images: Path, train
         assert answer.code == 1 and answer.out == "" and "error[E4" in answer.err, words
     assert ask("predict", "digits").code == 2
     assert ask("predict", "digits", images, "-o", "strange.suffix").code == 2
+
+
+# ---- --json
+
+
+def test_predictions_are_one_json_document_if_asked(ask: Shell, images: Path) -> None:
+    found = ask("predict", "digits", images, "--json", "--top-k", 2).document["predictions"]
+    assert len(found) == 700
+    assert set(found[0]) == {"class_1", "probability_1", "class_2", "probability_2"}
+    lines = ask("predict", "digits", images, "--format", "jsonl", "--top-k", 2).out.splitlines()
+    assert found == [json.loads(line) for line in lines]
+
+
+def test_json_says_where_predictions_went(ask: Shell, images: Path, tmp_path: Path) -> None:
+    path = tmp_path / "found.npy"
+    answer = ask("predict", "digits", images, "--json", "-o", path)
+    assert answer.document == {"output": str(path), "format": "npy", "samples": 700}
+    assert np.load(path).shape == (700, 10)
+
+
+def test_json_and_a_format_without_a_file_are_told_apart(ask: Shell, images: Path) -> None:
+    answer = ask("predict", "digits", images, "--json", "--format", "npy")
+    assert answer.code == 2 and "add `-o FILE`" in answer.err

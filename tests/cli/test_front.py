@@ -166,5 +166,13 @@ def test_explain_lists_all_and_guesses(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_schema_is_one_json_document(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["schema"]) == 0
-    assert json.loads(capfd.readouterr().out)["$schema"].endswith("2020-12/schema")
+    for words in (["schema"], ["schema", "--json"]):
+        assert main(words) == 0
+        assert json.loads(capfd.readouterr().out)["$schema"].endswith("2020-12/schema")
+
+
+def test_the_version_needs_no_installed_package(capfd: pytest.CaptureFixture[str]) -> None:
+    from kerascli import __version__
+
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == f"kerascli {__version__}\n"

@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train -", "`/dev/stdin` reads standard input"),
         ("train flowers.yaml --epochs 3", "`--set training.epochs=…`"),
         ("validate flowers.yaml --set training.epoch=3", "did you mean `epochs`?"),
-        ("validate flowers.yaml --set layers.0.units=3", "number its items from 0: `layers[0]`"),
+        ("validate flowers.yaml --set layers.0.units=3", "write `layers[0].units=3`"),
         ("evaluate latest", "there are none yet: `kerascli train SPEC` makes one"),
         ("validate flowers.yaml --set callbacks=[{type:~EarlyStopping,monitor:~val_los}]", "did you mean `val_loss`?"),
         ("train flowers.yaml --set training.engine=keras", "must be `numpy`"),
