@@ -7,6 +7,8 @@ Such a layer reads inputs of the model, or others of its kind. A layer that the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Protocol, TypeVar
 
 from kerascli.errors import Failure
@@ -118,18 +120,38 @@ def learn(
                 values[name] = read().inputs[name]
             else:
                 layer = learnt(step.layer, found.get(step.shared or step.name))
-                values[name] = _applied(layer, [value(source) for source in step.inputs])
+                if isinstance(layer, _Host) and layer.lacks:
+                    raise _Unfit
+                values[name] = _applied(layer, fitting(layer, step.inputs))
         return values[name]
+
+    def fitting(layer: Layer, sources: Sequence[str]) -> list[Array]:
+        xs = [value(source) for source in sources]
+        if misread(layer, "", [_kind(x) for x in xs])[0]:
+            raise _Unfit
+        return xs
+
+    def seen(step: AnyStep) -> Array:
+        return fitting(step.layer, step.inputs)[0]
 
     by_name = {step.name: step for step in steps}
     for step in hosted(steps):
         layer = step.layer
         if isinstance(layer, _Host) and layer.lacks and step.shared is None:
-            try:
-                found[step.name] = layer.learn(lambda source=step.inputs[0]: value(source))  # type: ignore[misc]
-            except Failure as failure:
-                fail(step, failure)
+            with suppress(_Unfit):
+                try:
+                    found[step.name] = layer.learn(partial(seen, step))
+                except Failure as failure:
+                    fail(step, failure)
     return found
+
+
+class _Unfit(Exception):
+    """A layer reads what it cannot: said with its place once types are looked at."""
+
+
+def _kind(x: Array) -> str:
+    return {"f": "float", "U": "string", "T": "string"}.get(x.dtype.kind, x.dtype.name)
 
 
 def learnt(layer: Layer, found: Learned | None) -> Layer:
