@@ -100,8 +100,8 @@ def ours(layer: Layer, w: dict[str, Array], xs: list[Array], mask: Array | None,
     numbers = evaluate(wanted, feeds, ROWS, np.float32)
     averages, slopes = len(outputs), len(outputs) + len(after)
     end = slopes + len(wrt)
-    penalty = sum(float(array) for array in numbers[end:])
-    return Numbers(numbers[:averages], penalty, numbers[averages:slopes], numbers[slopes:end])
+    total = sum((float(array) for array in numbers[end:]), 0.0)
+    return Numbers(numbers[:averages], total, numbers[averages:slopes], numbers[slopes:end])
 
 
 def theirs(
