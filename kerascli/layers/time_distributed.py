@@ -1,5 +1,6 @@
 """TimeDistributed."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -51,19 +52,21 @@ class TimeDistributed(Layer):
     @field_validator("layer")
     @classmethod
     def _one_in_one_out(cls, layer: Layer) -> Layer:
-        kind = type(layer).__name__
         if type(layer).call is Layer.call:
-            raise PydanticCustomError("time_distributed", "cannot apply {kind} to steps: name a layer", {"kind": kind})
-        if min((len(example.inputs) for example in layer.examples), default=1) > 1:
-            message = "{kind} takes several inputs, and a step is one: use {kind} without TimeDistributed"
-            raise PydanticCustomError("time_distributed", message, {"kind": kind})
+            message = (
+                "cannot be applied to steps: name a layer that computes; of several, give each its own TimeDistributed"
+            )
+            raise PydanticCustomError("time_distributed", message)
+        if _takes_several(type(layer)):
+            message = "takes several inputs, and a step is one: use it without TimeDistributed"
+            raise PydanticCustomError("time_distributed", message)
         for key in ("inputs", *layer.references):
             if getattr(layer, key) is not None:
                 message = "reads what TimeDistributed reads: leave out its `{key}`"
                 raise PydanticCustomError("time_distributed", message, {"key": key})
         for key in ("return_state", "stateful"):
             if getattr(layer, key, False):
-                message = "a layer inside TimeDistributed cannot have `{key}`: each step begins anew and has one output"
+                message = "cannot have `{key}` inside TimeDistributed: a step begins anew and has one output"
                 raise PydanticCustomError("time_distributed", message, {"key": key})
         return layer
 
@@ -136,6 +139,12 @@ class TimeDistributed(Layer):
         """Keras leaves out the activity regularizer of the layer itself, not those of layers within that."""
         if isinstance(self.layer, Bidirectional):
             context.penalties.extend(inside.penalties)
+
+
+def _takes_several(kind: type[Layer]) -> bool:
+    """Whether a layer joins its inputs, or has them by name (query, value, key)."""
+    named = [p for p in inspect.signature(kind.infer_shape).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    return len(named) > 2 or min((len(example.inputs) for example in kind.examples), default=1) > 1
 
 
 def _inside(context: Context, mask: Value | None) -> Context:

@@ -160,11 +160,14 @@ def test_batch_statistics_are_those_of_a_step() -> None:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    ({"type": "Input", "shape": [3]}, "cannot apply Input to steps"),
-    ({"type": "Reuse", "layer": "a"}, "cannot apply Reuse to steps"),
-    ({"type": "Residual", "layers": ["Flatten"]}, "cannot apply Residual to steps"),
-    ({"type": "Repeat", "times": 2, "layers": ["Flatten"]}, "cannot apply Repeat to steps"),
-    ("Add", "Add takes several inputs"),
+    ({"type": "Input", "shape": [3]}, "cannot be applied to steps"),
+    ({"type": "Reuse", "layer": "a"}, "cannot be applied to steps"),
+    ({"type": "Residual", "layers": ["Flatten"]}, "cannot be applied to steps"),
+    ({"type": "Repeat", "times": 2, "layers": ["Flatten"]}, "cannot be applied to steps"),
+    ("Add", "takes several inputs"),
+    ("Attention", "takes several inputs"),
+    ({"type": "MultiHeadAttention", "num_heads": 1, "key_dim": 2}, "takes several inputs"),
+    ({"type": "Model", "layers": ["Flatten"]}, "cannot be applied to steps"),
     ({"type": "Dense", "units": 2, "inputs": "a"}, "leave out its `inputs`"),
     ({"type": "ConvLSTM1D", "filters": 2, "kernel_size": 1, "initial_state": ["a", "b"]}, "its `initial_state`"),
     ({"type": "ConvLSTM1D", "filters": 2, "kernel_size": 1, "return_state": True}, "cannot have `return_state`"),
