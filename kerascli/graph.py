@@ -115,8 +115,9 @@ def peek(loaded: Loaded, outline: Outline) -> Signature:
     """What the dataset says of its data; its problems without a place get that of `dataset`."""
     where = span_of(loaded, ("dataset",))
     try:
-        names = outline.inputs if outline.writes_inputs else ()
-        found = loaded.spec.dataset.peek(loaded.base, names, outline.outputs, raw_inputs(outline.drafts))
+        raw = raw_inputs(outline.drafts)
+        names = outline.inputs if outline.writes_inputs or raw else ()
+        found = loaded.spec.dataset.peek(loaded.base, names, outline.outputs, raw)
     except Failure as failure:
         problems = [p if p.where else replace(p, where=where) for p in failure.problems]
         raise Failure(problems, failure.exit_code) from failure

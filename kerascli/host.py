@@ -164,6 +164,19 @@ def _applied(layer: Layer, xs: Sequence[Array]) -> Array:
 
 
 def raw_inputs(steps: Sequence[Step]) -> dict[str, str]:
-    """The Inputs that say to be texts or whole numbers: sources that would encode those leave them as they stand."""
-    kinds = {step.name: step.layer.dtype for step in steps if isinstance(step.layer, Input)}
-    return {name: kind for name, kind in kinds.items() if kind is not None and not kind.startswith("float")}
+    """The Inputs of texts or whole numbers: sources that would encode these leave them as they stand.
+
+    An Input says so by its `dtype`, or is read by nothing but layers that take nothing else.
+    """
+    kinds = {
+        step.name: step.layer.dtype or _implied(step.name, steps) for step in steps if isinstance(step.layer, Input)
+    }
+    return {name: kind for name, kind in kinds.items() if kind and not kind.startswith("float")}
+
+
+def _implied(name: str, steps: Sequence[Step]) -> str:
+    readers = [step.layer for step in steps if name in step.inputs]
+    for kind, others in (("string", ("int32", "float")), ("int32", ("string", "float"))):
+        if readers and all(isinstance(r, _Host) and kind in r.reads and not set(others) & {*r.reads} for r in readers):
+            return kind
+    return ""

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, FilePath
-from kerascli.layers.host import Mode, Never, _Host, spread
+from kerascli.layers.host import Modes, Never, _Host, spread
 from kerascli.layers.lookup import StringLookup
 from kerascli.learned import Learned
 from kerascli.ops.ir import Array, Shape, ShapeError
@@ -59,7 +59,10 @@ class TextVectorization(_Host):
     """Where a text is cut into tokens; null: the input holds tokens already."""
     ngrams: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=1)]] | None = None
     """Joins neighbouring tokens: up to so many, or as many as the list says; none: tokens stay alone."""
-    output_mode: Mode = "int"
+    output_mode: Annotated[
+        Literal["int", "multi_hot", "count", "tf_idf"],
+        BeforeValidator(lambda mode: Modes.get(mode, mode) if isinstance(mode, str) else mode),
+    ] = "int"
     """`int`: a number for each token; `multi_hot`: which there are in a text; `count`: how often; `tf_idf`: how often,
     times the word's rarity."""
     output_sequence_length: int | None = Field(None, ge=1)
@@ -79,8 +82,6 @@ class TextVectorization(_Host):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.output_mode == "one_hot":
-            raise PydanticCustomError("text_one_hot", "must be `int`, `multi_hot`, `count` or `tf_idf`")
         if self.output_mode != "int" and self.output_sequence_length is not None:
             raise PydanticCustomError("text_length", "`output_sequence_length` needs `output_mode: int`")
         _ = self.lookup

@@ -290,7 +290,8 @@ def _decided(name: str, options: FeatureOptions, seen: Survey) -> FeatureOptions
                 "E410",
                 f"column `{name}` has more than {column.most_texts:,} different texts",
                 Path(seen.name),
-                help=f"leave it out: `features: {{{name}: ignore}}`",
+                help=f"leave it out: `features: {{{name}: ignore}}`; or read it as text, with TextVectorization after "
+                f"`{{type: Input, name: {name}, dtype: string}}`",
             )
         )
     try:

@@ -332,7 +332,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"type": "IntegerLookup", "salt": 3}, "needs `oov_method: farmhash`"),
     ({"type": "TextVectorization", "standardize": "my_function"}, "cannot be written in a spec"),
     ({"type": "TextVectorization", "split": "comma"}, "cannot be written in a spec"),
-    ({"type": "TextVectorization", "output_mode": "one_hot"}, "must be `int`, `multi_hot`"),
+    ({"type": "TextVectorization", "output_mode": "one_hot"}, "'int', 'multi_hot'"),
     ({"type": "TextVectorization", "output_mode": "count", "output_sequence_length": 3}, "needs `output_mode: int`"),
     ({"type": "TextVectorization", "ragged": True}, "arrays are dense"),
     ({"type": "Discretization"}, "either `bin_boundaries` or `num_bins`"),
@@ -434,7 +434,11 @@ def test_the_net_reads_what_was_made_of_the_texts(tmp_path: Path) -> None:
 
 FAULTS: list[tuple[str, str, str]] = [
     ("  - {type: Input, name: review, dtype: string}\n  - {type: Dense, units: 1}", "E330", "takes numbers"),
-    ("  - {type: Input, name: stars}\n  - {type: IntegerLookup}\n  - {type: Dense, units: 1}", "E330", "whole numbers"),
+    (
+        "  - {type: Input, name: stars, dtype: float32}\n  - {type: IntegerLookup}\n  - {type: Dense, units: 1}",
+        "E330",
+        "whole numbers",
+    ),
     (
         "  - {type: Input, name: stars, dtype: int32}\n  - StringLookup\n  - {type: Dense, units: 1}",
         "E330",
