@@ -11,7 +11,6 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kerascli.component import Component, snake_case
 from kerascli.draft import MAX_LAYERS, Draft
 from kerascli.errors import Problem, SpecFailure
 from kerascli.layer import Layer
@@ -269,9 +268,9 @@ class _Writer:
                 yield from self.wrapped(inner)
                 yield inner
 
-    def automatic(self, kind: type[Component]) -> str:
+    def automatic(self, kind: type[Layer]) -> str:
         """Keras's automatic name: the class in snake_case, numbered from the second on."""
-        base = {Input: "input_layer", Model: "functional"}.get(kind) or snake_case(kind.__name__)
+        base = {Input: "input_layer", Model: "functional"}.get(kind) or kind.keras_name()
         while True:
             count = self.counts.get(base, 0)
             self.counts[base] = count + 1

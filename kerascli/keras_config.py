@@ -16,7 +16,7 @@ from kerascli.activations import Activation
 from kerascli.component import Component, snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
-from kerascli.keras_graph import MASKS, RANDOM, STATEFUL, Operation, Tensor, View, is_stack, view
+from kerascli.keras_graph import ATTENTION, HEADED, MASKS, RANDOM, STATEFUL, Operation, Tensor, View, is_stack, view
 from kerascli.layer import Layer
 from kerascli.layers.structure import _Entry
 from kerascli.ops.ir import Shape
@@ -50,7 +50,11 @@ WITHOUT_BUILD |= {"ActivityRegularization", "UnitNormalization"}
 """Layers, with all of pooling but the adaptive, that Keras builds when they are made: no `build_config` is written."""
 
 
-UNWRITTEN = {("SimpleRNN", "seed")}
+UNWRITTEN = {
+    ("SimpleRNN", "seed"),
+    ("MultiHeadAttention", "flash_attention"),
+    ("GroupQueryAttention", "flash_attention"),
+}
 """Arguments that Keras forgets to write."""
 IF_SET = {("Dense", "activity_regularizer"), ("Activation", "activity_regularizer")}
 """Arguments that Keras writes only where they are given."""
@@ -125,7 +129,7 @@ def legacy(config: Config) -> Config:
             for call in config["inbound_nodes"]
         ]
     if "layers" in plain["config"]:
-        kept = [each for each in plain["config"]["layers"] if each["module"] != MASKS]
+        kept = [each for each in plain["config"]["layers"] if each["module"] not in MASKS.values()]
         plain["config"] = {**plain["config"], "layers": [legacy(each) for each in kept]}
     return plain
 
@@ -145,7 +149,7 @@ def legacy_training(compiled: Config) -> Config:
 def layer(part: Layer, name: str, shapes: Sequence[Shape], trainable: bool = True, batch: int | None = None) -> Config:
     """One layer with its config and the input shape it was built with; `batch` where it is fixed."""
     kind = type(part).__name__
-    left_out = {*NOT_IN_CONFIG, *part.references}
+    left_out = {*NOT_IN_CONFIG, *part.references, *part.call_arguments}
     fields = {key: getattr(part, key) for key in type(part).model_fields if key not in left_out}
     config: Config = {"name": name, "trainable": trainable, "dtype": policy()}
     for key, item in {**ADDED.get(kind, {}), **fields, **part.keras_config(*shapes)}.items():
@@ -179,7 +183,13 @@ def _mend(kind: str, config: Config) -> None:
 
 
 def _built(part: Layer, shapes: list[Any]) -> Config:
-    if type(part).__name__ in STATEFUL and len(shapes) > 1:
+    kind = type(part).__name__
+    if kind in (*ATTENTION, *HEADED):
+        shapes = list(part.arguments(shapes)[0])
+        shapes = shapes * 2 if len(shapes) == 1 else shapes
+    if kind in HEADED:
+        return {"shapes_dict": dict(zip(("query_shape", "value_shape", "key_shape"), shapes, strict=False))}
+    if kind in STATEFUL and len(shapes) > 1:
         single = isinstance(getattr(part, "initial_state", None), str)
         states = shapes[1] if single else part.nested(shapes[1:])
         return {"shapes_dict": {"sequences_shape": shapes[0], "initial_state_shape": states}}

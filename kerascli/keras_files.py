@@ -103,7 +103,8 @@ def _write_weights(
         file.create_group(f"{group}/vars").attrs["name"] = operation.name
         node = operation.node
         assert node
-        for inner in dict.fromkeys(step for spec in node.weights for step in steps(spec.group)):
+        inside = [*node.layer.keras_groups(), *(step for spec in node.weights for step in steps(spec.group))]
+        for inner in dict.fromkeys(inside):
             if title := inner_name(node, inner):
                 file.create_group(f"{group}/{inner}/vars").attrs["name"] = title
         if isinstance(node.layer, _Host):

@@ -9,29 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 from kerascli.component import snake_case
 from kerascli.graph import Graph, Node
-from kerascli.layer import Context, Layer
+from kerascli.layer import MASKED, Context, Layer
 from kerascli.layers.host import _Host
 from kerascli.layers.structure import _Entry, _Exit, _Part
 from kerascli.ops.ir import Input, Shape, Trace, Type, Value
 
 Config = dict[str, Any]
 
-MASKS = "keras.src.ops.numpy"
-"""Module of the operations that make masks."""
+MASKS = dict.fromkeys(("NotEqual", "Any", "LogicalOr"), "keras.src.ops.numpy") | {
+    "ConvertToTensor": "keras.src.ops.core"
+}
+"""Modules of the operations that make masks."""
 RECURRENT = {"SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 STATEFUL = {*RECURRENT, "Bidirectional"}
 """Layers whose further inputs are initial states."""
 RANDOM = {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"}
 RANDOM |= {"GaussianNoise", "GaussianDropout"}
-TRAINING = {*RECURRENT, *RANDOM, "Attention", "AdditiveAttention"}
+ATTENTION = {"Attention", "AdditiveAttention"}
+"""Layers that read a list of query, value and key."""
+HEADED = {"MultiHeadAttention", "GroupQueryAttention"}
+"""Layers that read query, value and key one by one."""
+MERGES = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+"""Layers whose output counts where one of their inputs does."""
+TRAINING = {*RECURRENT, *RANDOM}
 """Layers whose `call` has `training=False`: Keras writes that default into the graph."""
-MASKED = {*RECURRENT, "Bidirectional", "TimeDistributed", "BatchNormalization", "GlobalAveragePooling1D", "Softmax"}
-"""Layers whose `call` takes the mask of its input."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def is_stack(graph: Graph) -> bool:
     """One input, and every layer reads exactly the one before it: Keras calls that Sequential."""
     nodes = graph.nodes
     chained = all(node.inputs == (before.name,) for before, node in pairwise(nodes))
+    chained = chained and not any(type(node.layer).__name__ in (*ATTENTION, *HEADED) for node in nodes)
     single = not nodes[0].inputs and not any(node.shared or node.inside for node in nodes)
     return len(nodes) > 1 and chained and single and tuple(graph.outputs) == (nodes[-1].name,)
 
@@ -207,7 +215,10 @@ class _Calls:
         if kind in STATEFUL and (len(args) > 1 or named):
             states = named.get("initial_state", args[1:])
             return args[:1], {"initial_state": states if isinstance(states, Tensor) else node.layer.nested(states)}
-        if len(args) > 1:
+        kwargs |= {key: value for key in node.layer.call_arguments if (value := getattr(node.layer, key))}
+        if kind in (*ATTENTION, *HEADED) and len(args) == 1:
+            args = args * 2
+        if len(args) > 1 and kind not in HEADED:
             args = (list(args),)
         if kind in TRAINING:
             kwargs["training"] = False
@@ -229,8 +240,15 @@ class _Calls:
         """The mask that goes with a node's output. One that the layer itself makes is an operation in Keras."""
         masks = [self.masks[name] for name in node.inputs] if inputs else []
         found = _passed(node.layer, node.name, inputs, masks)
+        if type(node.layer).__name__ in ATTENTION and isinstance(found, Tensor):
+            return self._operation(
+                "ConvertToTensor", {"dtype": None, "sparse": None, "ragged": None}, found.shape, found
+            )
         if found is None or isinstance(found, Tensor):
             return found
+        if type(node.layer).__name__ in MERGES:
+            given = [mask for mask in masks if mask]
+            return reduce(lambda one, other: self._operation("LogicalOr", {}, one.shape, one, other), given)
         if type(node.layer).__name__ == "Embedding":
             return self._operation("NotEqual", {}, inputs[0].shape, inputs[0], 0)
         if type(node.layer).__name__ == "Masking":
@@ -242,7 +260,7 @@ class _Calls:
     def _operation(self, kind: str, config: Config, shape: Shape, *args: Any) -> Tensor:
         count = sum(name == snake_case(kind) or name.startswith(snake_case(kind) + "_") for name in self.operations)
         name = snake_case(kind) + (f"_{count}" if count else "")
-        entry = {"module": MASKS, "class_name": kind, "config": {"name": name, **config}}
+        entry = {"module": MASKS[kind], "class_name": kind, "config": {"name": name, **config}}
         entry["registered_name"] = kind
         self.operations[name] = Operation(name, entry, None, [Call(args, {})])
         return Tensor(name, 0, shape, "bool", batch=self.graph.batch)

@@ -144,7 +144,7 @@ def _class(operation: Operation) -> str:
     if operation.view:
         return "functional"
     layer = operation.node.layer
-    return "input_layer" if isinstance(layer, (Input, _Entry)) else snake_case(type(layer).__name__)
+    return "input_layer" if isinstance(layer, (Input, _Entry)) else layer.keras_name()
 
 
 def steps(group: str) -> list[str]:
@@ -158,7 +158,9 @@ def inner_name(node: Node, inner: str) -> str:
     part: Any = node.layer
     name = node.name
     for step in inner.split("/"):
-        if step == "cell" and type(part).__name__ == "RNN":
+        if step in node.layer.keras_groups():
+            name = node.layer.keras_groups()[step]
+        elif step == "cell" and type(part).__name__ == "RNN":
             part = part.cell
             name = part.name or snake_case(type(part).__name__)
         elif step == "cells":
@@ -178,7 +180,8 @@ def inner_name(node: Node, inner: str) -> str:
 
 def keras_path(place: Place) -> str:
     inner = [inner_name(place.node, step) for step in steps(place.inner)]
-    way = next((step.removesuffix("layer") for step in place.inner.split("/") if step.endswith("_layer")), "")
+    ways = (step.removesuffix("layer") for step in place.inner.split("/") if step.endswith("_layer"))
+    way = place.inner.strip("_").removesuffix("dense") if place.inner.endswith("_dense") else next(ways, "")
     cell = f"{place.inner.rpartition('/')[2]}_"
     own = place.spec.name.removeprefix(way).removeprefix(cell)
     return "/".join([place.node.name, *filter(None, inner), own])

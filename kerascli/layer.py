@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from kerascli.component import Component
+from kerascli.component import Component, snake_case
 from kerascli.constraints import Constraint
 from kerascli.initializers import Initializer
 from kerascli.ops.ir import Shape, Trace, Value
 from kerascli.regularizers import Regularizer
 
 Item = TypeVar("Item")
+
+MASKED = {"RNN", "SimpleRNN", "LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"}
+MASKED |= {"TimeDistributed", "BatchNormalization", "GlobalAveragePooling1D", "Softmax"}
+"""Layers whose `call` in Keras takes the mask of its input: Keras writes it into the graph, and reads it there."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Layer(Component):
 
     references: ClassVar[tuple[str, ...]] = ()
     """Fields that name more layers to read, one or a list: `call` and the shape rules take them by that keyword."""
+    call_arguments: ClassVar[tuple[str, ...]] = ()
+    """Fields that Keras takes when the layer is called, and writes into the graph: `use_causal_mask`."""
+    ends_masks: ClassVar[bool] = False
+    """Whether what it reads has no mask for the layers after it, as behind Keras's MultiHeadAttention."""
 
     name: str | None = None
     """Name of the layer; by default Keras's automatic one, such as `conv2d_1`."""
@@ -100,6 +108,15 @@ class Layer(Component):
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         """Extra or differing entries of Keras's own config; most layers have none."""
         return {}
+
+    def keras_groups(self) -> dict[str, str]:
+        """Groups below the layer's in Keras's weight files that hold its inner layers, and what these are called."""
+        return {}
+
+    @classmethod
+    def keras_name(cls) -> str:
+        """Keras's automatic name, which is also that of the layer's group in weight files."""
+        return snake_case(cls.__name__)
 
     def wrapped_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         """Shapes of what a layer held by this one reads, given those that this one reads."""

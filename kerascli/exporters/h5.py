@@ -16,13 +16,16 @@ class H5(KerasExporter):
     suffix = ".h5"
 
     def problems(self, graph: Graph) -> list[Problem]:
-        """Keras reads an `axis` back from this form where it is one number alone."""
+        """Keras reads an `axis` back from this form where it is one number alone, and takes `dot` for a function."""
         found = super().problems(graph)
         config = {} if found else keras_config.model(graph, "model")["config"]
         for layer in config.get("layers", ()):
-            axis = layer["config"].get("axis", 0)
+            kind, axis = layer["class_name"], layer["config"].get("axis", 0)
+            if kind == "GroupQueryAttention" or layer["config"].get("score_mode") == "dot":
+                message = f"Keras cannot read {kind} from its legacy HDF5"
+                found.append(Problem("E603", message, help="export to `keras` instead"))
             if isinstance(axis, list) and len(axis) != 1:
-                message = f"Keras cannot read {layer['class_name']} with axis {axis} from its legacy HDF5"
+                message = f"Keras cannot read {kind} with axis {axis} from its legacy HDF5"
                 found.append(Problem("E603", message, help="export to `keras` instead"))
         return found
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from kerascli.graph import Graph
-from kerascli.layer import Context
+from kerascli.layer import MASKED, Context
 from kerascli.layers.structure import PSEUDO, _Part
 from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
@@ -39,6 +39,8 @@ class _Forward:
     trace: Trace
     values: dict[str, Value] = field(default_factory=dict)
     masks: dict[str, Value | None] = field(default_factory=dict)
+    written: dict[str, Value | None] = field(default_factory=dict)
+    """Masks as Keras's graph has them, where the running model has lost them: behind a MultiHeadAttention."""
     updates: dict[str, Value] = field(default_factory=dict)
     penalties: list[Value] = field(default_factory=list)
     weights: dict[str, Value] = field(default_factory=dict)
@@ -78,7 +80,9 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
         xs = [forward.values[name] for name in node.inputs]
         if not node.layer.takes_integers:
             xs = [x if x.dtype == "float" else cast(x, "float") for x in xs]
+        written = tuple(forward.written.get(name, forward.masks[name]) for name in node.inputs)
         masks = tuple(forward.masks[name] for name in node.inputs)
+        masks = written if type(node.layer).__name__ in MASKED else masks
         context = Context(trace, training, masks, owner, {}, forward.penalties)
         values, named = node.layer.arguments(xs)
         for key, shape in node.layer.carry(*(x.shape for x in values)).items():
@@ -87,6 +91,11 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
             context.carried[key] = left
         forward.values[node.name] = node.layer.call(context, weights, *values, **named)
         forward.masks[node.name] = node.layer.mask(context, *xs)
+        if masks != written:
+            forward.written[node.name] = node.layer.mask(replace(context, masks=written), *xs)
+        for name in node.layer.arguments(node.inputs)[0] if node.layer.ends_masks else ():
+            forward.written.setdefault(name, forward.masks[name])
+            forward.masks[name] = None
         forward.further[node.name] = context.further
         forward.updates.update({f"{owner}/{name}": value for name, value in context.updates.items()})
     for found in (forward.values, forward.masks):  # whole batches are put together from blocks along the first axis

@@ -9,6 +9,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import contextlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def single(kind: type[Layer], example: Example) -> Graph:
     weights = layer.declare(*example.inputs)
     shape = layer.infer_shape(*example.inputs)
     kind_of = layer.infer_dtype(*[dtype] * len(inputs))
-    node = Node("layer", layer, tuple(names), (), shape, kind_of, weights, None, layer.trainable)
+    node = Node("layer", layer, tuple(names), (), shape, kind_of, weights, (), None, layer.trainable)
     return Graph((*inputs, node), tuple(names), ("layer",))
 
 
@@ -98,6 +99,8 @@ def tree(path: Path) -> dict[str, Any]:
     def visit(name: str, item: Any) -> None:
         what = (item.shape, item.dtype.str) if isinstance(item, h5py.Dataset) else ()
         found[name] = (what, {key: np.asarray(value).tolist() for key, value in item.attrs.items()})
+        if name.endswith(("/_softmax/vars", "/_dropout_layer/vars")):  # Keras counts those of all models it has made
+            found[name] = (what, re.sub(r"_\d+$", "", item.attrs["name"]))
 
     with h5py.File(path) as file:
         visit("/", file)
@@ -167,7 +170,7 @@ def test_keras_reads_and_writes_the_same_weights(case: Case) -> None:
 def test_keras_loads_the_legacy_file(case: Case) -> None:
     (path,) = exporter("h5").write(Trained("net", case.graph, case.weights), case.folder / "m.h5")
     if exporter("h5").problems(case.graph):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             found = keras.models.load_model(path, compile=False).layers[-1]
             assert found.axis != case.example.config["axis"]
         return
