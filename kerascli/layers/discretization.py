@@ -26,6 +26,7 @@ class Discretization(_Host):
 
     takes_integers: ClassVar[bool] = False
     in_engine: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ("float", *INTEGERS)
     examples = (
         Example({"bin_boundaries": [0.0, 1.0, 2.0]}, inputs=((2, 3),)),
