@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,10 @@ class Quiet:
 class Twin:
     """One spec, twice: our runner and a Keras model with equal initial weights."""
 
-    def __init__(self, spec: Path, folder: Path, workers: int = 1, nudge: float = 0.0) -> None:
-        self.checked = check(spec)
+    def __init__(
+        self, spec: Path, folder: Path, workers: int = 1, nudge: float = 0.0, settings: Sequence[str] = ()
+    ) -> None:
+        self.checked = check(spec, settings)
         self.model = Model.of(self.checked)
         self.data: Dataset = read_data(self.model)
         self.runner = Runner(self.model, workers, trains=True)
