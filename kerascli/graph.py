@@ -241,7 +241,7 @@ class _Builder:
         if layer.number > len(source.further):
             given = f"{source.title} has {len(source.further) + 1} outputs" if source.further else "it has one output"
             help = f"read `{source.name}`" + f" to `{source.name}:{len(source.further)}`" * bool(source.further)
-            help += ", or give it `return_state: true`" * ("return_state" in type(source.layer).model_fields)
+            help += ", or give it `return_state: true`" * (getattr(source.layer, "return_state", None) is False)
             if isinstance(source.layer, _Exit) and source.layer.count > 1:
                 given = f"{source.title} has {source.layer.count} outputs"
                 help = f"read `{source.name}` to `{source.name}:{source.layer.count - 1}`"

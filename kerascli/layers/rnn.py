@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 from kerascli.component import Example
-from kerascli.layer import Layer
 from kerascli.layers.rnn_base import _Sequence
-from kerascli.layers.rnn_cells import StackedRNNCells, _Cell, cell_of
+from kerascli.layers.rnn_cells import Cell, StackedRNNCells, _Cell
 from kerascli.ops.ir import Shape
 
 
@@ -15,7 +14,7 @@ def _stacked(value: Any) -> Any:
     return StackedRNNCells.model_validate({"cells": value}) if isinstance(value, list) else value
 
 
-Cell = Annotated[Layer, AfterValidator(cell_of), BeforeValidator(_stacked)]
+CellOrCells = Annotated[Cell, BeforeValidator(_stacked)]
 
 
 class RNN(_Sequence):
@@ -25,7 +24,7 @@ class RNN(_Sequence):
     those of all cells, in their order. The standard cells are as fast as the layers of the same names.
     """
 
-    cell: Cell
+    cell: CellOrCells
     """The cell: SimpleRNNCell, LSTMCell, GRUCell or StackedRNNCells, which a list of cells is short for."""
 
     examples = (

@@ -155,7 +155,10 @@ class _Sequence(Layer):
         if twice:
             raise ShapeError("its initial states are given twice", "name them in `initial_state` or in `inputs`")
         if states and len(states) != len(wanted):
-            raise ShapeError(f"it takes {len(wanted)} initial state{'s' * (len(wanted) > 1)}, not {len(states)}")
+            raise ShapeError(
+                f"it takes {len(wanted)} initial state{'s' * (len(wanted) > 1)}, not {len(states)}",
+                f"those of a layer `a` with `return_state: true` are `a:1` to `a:{len(wanted)}`" * (len(wanted) > 1),
+            )
         for state, shape in zip(states, wanted, strict=False):
             if state != shape:
                 raise ShapeError(f"an initial state is {shape}, one number a unit, not {state}")

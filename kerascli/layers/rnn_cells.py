@@ -4,9 +4,9 @@ Legend: T time steps, n rows of a block, E features, H units, G gates.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from kerascli.activations import Activation, Tanh
@@ -181,19 +181,33 @@ class _Cell(Layer):
         )
 
 
+def _alone(cell: Layer) -> ShapeError:
+    kind = type(cell).__name__
+    return ShapeError(f"{kind} is one step, and no layer by itself", f"write {{type: RNN, cell: {{type: {kind}, …}}}}")
+
+
+def cell_of(cell: Layer) -> Layer:
+    """The same, if it is a cell."""
+    if (isinstance(cell, _Cell) and type(cell).call is Layer.call) or isinstance(cell, StackedRNNCells):
+        if cell.inputs is not None:
+            raise PydanticCustomError("rnn_cell", "reads what its layer reads: leave out its `inputs`")
+        return cell
+    kind = type(cell).__name__
+    near = f": did you mean {kind}Cell?" if Layer.find(f"{kind}Cell") else ": SimpleRNNCell, LSTMCell or GRUCell"
+    raise PydanticCustomError("rnn_cell", "must be a cell{near}", {"near": near})
+
+
+Cell = Annotated[Layer, AfterValidator(cell_of)]
+
+
 class StackedRNNCells(Layer):
     """Cells that work one after the other within each step; the output is that of the last.
 
     Its states are those of all cells, in their order.
     """
 
-    cells: list[Layer] = Field(min_length=1)
+    cells: list[Cell] = Field(min_length=1)
     """The cells."""
-
-    @field_validator("cells")
-    @classmethod
-    def _are_cells(cls, cells: list[Layer]) -> list[Layer]:
-        return [cell_of(cell) for cell in cells]
 
     def infer_shape(self, *shapes: Shape, **_: Any) -> Shape:
         raise _alone(self)
@@ -214,19 +228,3 @@ class StackedRNNCells(Layer):
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         return {"cells": [cell.model_copy(update={"name": cell.name or name}) for name, cell in self.named().items()]}
-
-
-def _alone(cell: Layer) -> ShapeError:
-    kind = type(cell).__name__
-    return ShapeError(f"{kind} is one step, and no layer by itself", f"write {{type: RNN, cell: {{type: {kind}, …}}}}")
-
-
-def cell_of(cell: Layer) -> Layer:
-    """The same, if it is a cell."""
-    if isinstance(cell, (_Cell, StackedRNNCells)) and "return_sequences" not in type(cell).model_fields:
-        if cell.inputs is not None:
-            raise PydanticCustomError("rnn_cell", "reads what its layer reads: leave out its `inputs`")
-        return cell
-    kind = type(cell).__name__
-    near = f": did you mean {kind}Cell?" if Layer.find(f"{kind}Cell") else ": SimpleRNNCell, LSTMCell or GRUCell"
-    raise PydanticCustomError("rnn_cell", "must be a cell, not {kind}{near}", {"kind": kind, "near": near})

@@ -52,6 +52,8 @@ class Reuse(Layer):
 
     layer: str
     """Name of the layer whose weights are shared."""
+    reverse: bool = False
+    """Whether a ReversibleEmbedding is called in reverse, from its vectors to a number for each of its rows."""
 
 
 class _Part(Layer):
@@ -61,6 +63,10 @@ class _Part(Layer):
 
     number: int
     """Which output; the first is 0, and the layer itself."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        return "output"
 
 
 class Model(Layer):

@@ -75,7 +75,8 @@ def widths(cell: Any) -> tuple[int, ...]:
     """Units of every state."""
     if isinstance(cell, list):
         return sum(map(widths, cell), ())
-    return (cell["units"],) * (1 + (cell["type"] == "LSTMCell"))
+    units: int = cell["units"]
+    return (units,) * (1 + (cell["type"] == "LSTMCell"))
 
 
 @pytest.mark.parametrize(
