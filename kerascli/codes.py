@@ -34,6 +34,7 @@ CODES = {
     "E314": "A callback cannot work with what this spec logs.",
     "E315": "`expect` names a figure that no run of this spec has.",
     "E316": "The samples of a split do not fill whole batches, as a stateful layer needs.",
+    "E317": "A layer without a gradient stands after one that is trained.",
     "E320": "A warning: the loss expects probabilities and the last layer gives raw scores, or the reverse.",
     "E321": "A warning: a softmax over one number is always 1.",
     "E330": "A layer that takes numbers reads texts, or the reverse.",

@@ -3,7 +3,7 @@
 Every error of shapes arises here, before any data is read: E301 a layer does not fit its input, E302 an Input does not
 fit the dataset or what a nested model reads, E303 the wrong number of inputs, E304 an output that a layer does not
 have, E308 shared weights that do not fit, E309 no input, E316 batches that are not whole, E330 texts for numbers, E331
-a layer that reads texts where the net computes already.
+a layer that reads texts where the net computes already, E317 a layer without a gradient after one that is trained.
 """
 
 from __future__ import annotations
@@ -162,9 +162,26 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     stateful = next((node for node in nodes if node.layer.carry(*(shapes[name] for name in node.inputs))), None)
     if stateful and not problems:
         problems += _whole_batches(loaded, stateful, signature.sizes)
+    problems += _without_gradient(loaded, nodes)
     if problems:
         raise SpecFailure(problems)
     return Graph(nodes, outline.inputs, outline.outputs, loaded.spec.training.batch_size if stateful else None)
+
+
+def _without_gradient(loaded: Loaded, nodes: Sequence[Node]) -> Iterator[Problem]:
+    """Layers that no gradient goes through, where a layer before them is trained."""
+    trained: dict[str, Node] = {}
+    for node in nodes:
+        before = next((trained[name] for name in node.inputs if name in trained), None)
+        if before and not node.layer.differentiable:
+            message = f"{node.title} has no gradient, and stands after a layer that is trained"
+            label = f"{before.title} would not learn through it"
+            help = f"put it before all layers that are trained, or give `{before.name}` `trainable: false`"
+            yield Problem("E317", message, span_of(loaded, node.path), label, help)
+        if any(spec.trainable for spec in node.weights) and node.trainable:
+            trained[node.name] = node
+        elif before:
+            trained[node.name] = before
 
 
 def _whole_batches(loaded: Loaded, node: Node, sizes: Mapping[str, int]) -> Iterator[Problem]:

