@@ -19,8 +19,10 @@ from kerascli.layers.image_arguments import (
     ends,
 )
 from kerascli.ops.elementwise import add, clip, greater, maximum, multiply, where
-from kerascli.ops.image import CosSin, PerspectiveMatrix, affine_matrix, flip, resample, warp
+from kerascli.ops.image import resample
 from kerascli.ops.image_blur import bell_curve, blur
+from kerascli.ops.image_matrix import CosSin, PerspectiveMatrix, affine_matrix, warp
+from kerascli.ops.image_move import flip
 from kerascli.ops.image_random import chance, normal, uniform, uniform_of_batch
 from kerascli.ops.ir import Shape, Value, constant
 from kerascli.ops.shape import concatenate, reshape

@@ -20,8 +20,8 @@ from kerascli.layers.image_arguments import (
     rescaled,
 )
 from kerascli.ops.elementwise import add, clip, divide, equal, greater, multiply, negative, subtract, where
-from kerascli.ops.image import pick
 from kerascli.ops.image_levels import equalise, equalise_tiles, keep_bits
+from kerascli.ops.image_move import pick
 from kerascli.ops.image_random import chance, uniform, whole_numbers
 from kerascli.ops.ir import Shape, Value, constant
 from kerascli.ops.reduction import max as largest

@@ -11,7 +11,7 @@ from kerascli.component import Example
 from kerascli.layer import Context
 from kerascli.layers.image_arguments import _Augmenting, _Image
 from kerascli.ops.elementwise import cast
-from kerascli.ops.image import along, crop_at, pick
+from kerascli.ops.image_move import along, crop_at, pick
 from kerascli.ops.image_random import whole_numbers_of_batch
 from kerascli.ops.ir import Array, Shape, Value
 from kerascli.ops.shape import cut
