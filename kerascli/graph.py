@@ -134,15 +134,24 @@ def _learned(loaded: Loaded, outline: Outline) -> dict[str, Learned]:
     if any(misplaced(outline.drafts)):
         return {}  # said once the shapes are looked at
     problems: list[Problem] = []
+    unread: list[Failure] = []
 
     def fail(draft: Draft, failure: Failure) -> None:
+        if failure in unread:
+            raise failure
         where = span_of(loaded, draft.path)
         problems.extend(replace(p, message=f"{draft.title}: {p.message}", where=where) for p in failure.problems)
 
     @cache
     def train() -> Split:
         names = (outline.inputs, outline.outputs, raw_inputs(outline.drafts))
-        return loaded.spec.dataset.load(loaded.base, loaded.spec.seed, None, *names).train
+        try:
+            return loaded.spec.dataset.load(loaded.base, loaded.spec.seed, None, *names).train
+        except Failure as failure:
+            where = span_of(loaded, ("dataset",))
+            found = [p if p.where else replace(p, where=where) for p in failure.problems]
+            unread.append(Failure(found, failure.exit_code))
+            raise unread[0] from failure
 
     found = learn(outline.drafts, train, fail)
     if problems:
@@ -158,6 +167,9 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     nodes = tuple(node for draft in outline.drafts if (node := builder.node(draft)))
     for draft in outline.drafts:
         builder.sharing(draft)
+        if draft.name in outline.outputs and draft.name in builder.nodes and builder.nodes[draft.name].dtype == "string":
+            help = "texts end before the net: let a layer of numbers read it"
+            builder.fail("E330", draft, f"{draft.title} gives texts, and is an output", help=help)
     shapes = {node.name: node.shape for node in nodes}
     stateful = next((node for node in nodes if node.layer.carry(*(shapes[name] for name in node.inputs))), None)
     if stateful and not problems:

@@ -85,17 +85,17 @@ def misread(layer: Layer, title: str, dtypes: Sequence[str]) -> tuple[str, str]:
     if not isinstance(layer, _Host):
         help = "put TextVectorization, StringLookup or Hashing before it"
         return (f"{title} takes numbers, and reads texts", help) if "string" in dtypes else ("", "")
-    wrong = [dtype for dtype in dtypes if dtype not in layer.reads]
+    wrong = [dtype for dtype in dtypes if dtype not in layer.readable]
     if not wrong:
         return "", ""
-    wanted = "texts" if "string" in layer.reads and "int32" not in layer.reads else "numbers"
-    if wanted == "numbers" and "float" not in layer.reads:
-        wanted = "texts or whole numbers" if "string" in layer.reads else "whole numbers"
-    kind = "string" if wanted == "texts" else "int32"
-    help = f"begin `layers` with an Input that says `dtype: {kind}`, named after the column where the data are a table"
+    wanted = "texts" if "string" in layer.readable and "int32" not in layer.readable else "numbers"
+    if wanted == "numbers" and "float" not in layer.readable:
+        wanted = "texts or whole numbers" if "string" in layer.readable else "whole numbers"
     if wrong[0] == "string":
-        help = "StringLookup and TextVectorization read texts"
-    return f"{title} takes {wanted}, and reads {'texts' if wrong[0] == 'string' else 'other numbers'}", help
+        return f"{title} takes {wanted}, and reads texts", "StringLookup and TextVectorization read texts"
+    kind, found = ("string", "numbers") if wanted == "texts" else ("int32", "other numbers")
+    help = f"begin `layers` with an Input that says `dtype: {kind}`, named after the column where the data are a table"
+    return f"{title} takes {wanted}, and reads {found}", help
 
 
 def evaluate(steps: Sequence[Step], inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -177,6 +177,6 @@ def raw_inputs(steps: Sequence[Step]) -> dict[str, str]:
 def _implied(name: str, steps: Sequence[Step]) -> str:
     readers = [step.layer for step in steps if name in step.inputs]
     for kind, others in (("string", ("int32", "float")), ("int32", ("string", "float"))):
-        if readers and all(isinstance(r, _Host) and kind in r.reads and not set(others) & {*r.reads} for r in readers):
+        if readers and all(isinstance(r, _Host) and kind in r.readable and not set(others) & {*r.readable} for r in readers):
             return kind
     return ""

@@ -51,6 +51,7 @@ WITHOUT_BUILD |= {"ActivityRegularization", "UnitNormalization"}
 
 
 UNWRITTEN = {
+    ("CategoryEncoding", "sparse"),
     ("SimpleRNN", "seed"),
     ("RandomGrayscale", "seed"),
     ("MultiHeadAttention", "flash_attention"),

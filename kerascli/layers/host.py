@@ -41,7 +41,12 @@ class _Host(Layer):
     in_engine: ClassVar[bool] = False
     """Whether the engine can compute it too; it does so unless another such layer reads it."""
     reads: ClassVar[tuple[str, ...]] = ("string", *INTEGERS)
-    """Types that it reads."""
+    """Types that layers of this class read."""
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """Types that it reads, with the arguments that it has."""
+        return self.reads
 
     @property
     def lacks(self) -> bool:

@@ -88,6 +88,10 @@ class _Lookup(_Host):
         return self
 
     @property
+    def readable(self) -> tuple[str, ...]:
+        return INTEGERS if self.invert else self.reads
+
+    @property
     def first(self) -> int:
         """Place of the first word."""
         return self._start + self.num_oov_indices
