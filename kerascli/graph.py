@@ -167,7 +167,8 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     nodes = tuple(node for draft in outline.drafts if (node := builder.node(draft)))
     for draft in outline.drafts:
         builder.sharing(draft)
-        if draft.name in outline.outputs and draft.name in builder.nodes and builder.nodes[draft.name].dtype == "string":
+        node = builder.nodes.get(draft.name)
+        if node and node.dtype == "string" and node.name in outline.outputs:
             help = "texts end before the net: let a layer of numbers read it"
             builder.fail("E330", draft, f"{draft.title} gives texts, and is an output", help=help)
     shapes = {node.name: node.shape for node in nodes}

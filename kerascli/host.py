@@ -176,7 +176,6 @@ def raw_inputs(steps: Sequence[Step]) -> dict[str, str]:
 
 def _implied(name: str, steps: Sequence[Step]) -> str:
     readers = [step.layer for step in steps if name in step.inputs]
-    for kind, others in (("string", ("int32", "float")), ("int32", ("string", "float"))):
-        if readers and all(isinstance(r, _Host) and kind in r.readable and not set(others) & {*r.readable} for r in readers):
-            return kind
-    return ""
+    taken = [{"string", "int32", "float"} & {*layer.readable} for layer in readers if isinstance(layer, _Host)]
+    alone = taken and len(taken) == len(readers) and all(kinds == taken[0] and len(kinds) == 1 for kinds in taken)
+    return next(iter(taken[0])) if alone else ""
