@@ -206,6 +206,7 @@ class _Writer:
             has = f"has {nest.entries} Input{'s' * (nest.entries > 1)}" if first is None else "has no Input"
             message = f"Model `{name}` reads {len(inputs)} layer{'s' * (len(inputs) > 1)} and {has}"
             help = "name a layer for each of its Inputs in `inputs: [a, b]`, in their order"
+            help = help if first is None else "begin its `layers` with an Input for each"
             self.problems.append(self.problem("E303", message, path, help))
         given = layer.outputs
         outputs = [str(last)] if given is None else [inner.meaning(each) for each in given]

@@ -64,6 +64,7 @@ ADDED: dict[str, Config] = {
     "Dense": {"quantization_config": None},
     "EinsumDense": {"quantization_config": None},
     "Embedding": {"activity_regularizer": None, "quantization_config": None},
+    "ReversibleEmbedding": {"activity_regularizer": None, "quantization_config": None},
     "LayerNormalization": {"rms_scaling": False},
 }
 """What Keras writes beside the arguments we have."""
@@ -263,14 +264,22 @@ def compiled(spec: Spec) -> Config:
         weights = {output: weights.get(output, 1.0) for output in spec.loss}
     return {
         "optimizer": part(spec.optimizer),
-        "loss": value("", spec.loss),
-        "loss_weights": weights,
-        "metrics": _metrics(spec.metrics),
-        "weighted_metrics": _metrics(spec.weighted_metrics),
+        "loss": _by_output(spec, value("", spec.loss)),
+        "loss_weights": _by_output(spec, weights),
+        "metrics": _by_output(spec, _metrics(spec.metrics)),
+        "weighted_metrics": _by_output(spec, _metrics(spec.weighted_metrics)),
         "run_eagerly": False,
         "steps_per_execution": 1,
         "jit_compile": "auto",
     }
+
+
+def _by_output(spec: Spec, given: Any) -> Any:
+    """Several outputs of one layer have one name in Keras: what is given for each goes by their order."""
+    several = any(":" in name for name in spec.outputs or ())
+    if not several or not isinstance(given, Mapping) or "class_name" in given:
+        return given
+    return [given.get(name) for name in spec.outputs or ()]
 
 
 def _metrics(metrics: Any) -> Any:

@@ -121,7 +121,7 @@ def is_stack(graph: Graph) -> bool:
     nodes = graph.nodes
     chained = all(node.inputs == (before.name,) for before, node in pairwise(nodes))
     chained = chained and not any(type(node.layer).__name__ in (*ATTENTION, *HEADED) for node in nodes)
-    single = not nodes[0].inputs and not any(node.shared or node.inside for node in nodes)
+    single = not nodes[0].inputs and not any(node.shared or node.inside or node.further for node in nodes)
     return len(nodes) > 1 and chained and single and tuple(graph.outputs) == (nodes[-1].name,)
 
 
@@ -338,7 +338,7 @@ def _tokens(graph: Graph) -> set[str]:
     found: set[str] = set()
     for node in reversed(graph.nodes):
         looks = isinstance(node.layer, _Host) and not node.layer.in_engine
-        if looks or type(node.layer).__name__ in ("Embedding", "CategoryEncoding") or node.name in found:
+        if looks or type(node.layer).__name__ in LOOKING_UP or node.name in found:
             found.update(name for name in node.inputs if graph.node(name).dtype != "float")
     return found
 

@@ -13,7 +13,7 @@ from kerascli.component import nearest
 from kerascli.draft import Draft
 from kerascli.errors import Problem, Span, SpecFailure
 from kerascli.expand import expand
-from kerascli.layers.structure import Input, _Exit
+from kerascli.layers.structure import Input, _Entry, _Exit
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
 
@@ -80,6 +80,10 @@ def _cycle(waiting: list[Draft], done: Mapping[str, Draft], loaded: Loaded) -> P
     while way.count(way[-1]) < 2:
         way.append(next(name for name in by_name[way[-1]].inputs if name not in done))
     ring = way[way.index(way[-1]) :]
+    depth = min(name.count("/") for name in ring)
+    ring = [name for name in ring if name.count("/") == depth]  # a nested model in it is one step
+    if len(ring) == 1 or ring[0] != ring[-1]:
+        ring.append(ring[0])
     start = min((by_name[name] for name in ring), key=lambda d: span_of(loaded, d.path))
     words = " reads ".join(f"`{name}`" for name in ring)
     return Problem("E306", f"the layers go round in a circle: {words}", span_of(loaded, start.path))
@@ -99,7 +103,11 @@ def _unseen(draft: Draft, name: str, drafts: Sequence[Draft], where: Span) -> Pr
     """A name that is unknown where it is read; inside of a nested model and outside of it others are known."""
     around = draft.reads_from
     names = _local(drafts, around)
-    who = f"`outputs` of Model `{around}` names" if isinstance(draft.layer, _Exit) else f"{draft.title} reads"
+    who = f"{draft.title} reads"
+    if isinstance(draft.layer, _Entry):
+        who = f"Model `{draft.inside}` reads"
+    elif isinstance(draft.layer, _Exit):
+        who = f"`outputs` of Model `{around}` names"
     word = name.removeprefix(f"{around}/") if around else name
     found = unknown(word, names, where, who)
     if "/" in word:
@@ -113,7 +121,8 @@ def _unseen(draft: Draft, name: str, drafts: Sequence[Draft], where: Span) -> Pr
 
 def _local(drafts: Sequence[Draft], around: str) -> list[str]:
     """The names that are known in a nested model, or outside of all."""
-    return [draft.name.removeprefix(f"{around}/") for draft in drafts if draft.inside == around]
+    names = (draft.name.removeprefix(f"{around}/") for draft in drafts if draft.inside == around)
+    return list(dict.fromkeys(names))
 
 
 def _outputs(drafts: list[Draft], loaded: Loaded, problems: list[Problem]) -> list[str]:

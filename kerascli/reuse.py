@@ -8,6 +8,8 @@ from dataclasses import replace
 from kerascli.component import nearest
 from kerascli.draft import MAX_LAYERS, Draft
 from kerascli.errors import Problem, SpecFailure
+from kerascli.layer import Layer
+from kerascli.layers.embedding import ReversibleEmbedding
 from kerascli.layers.structure import Input, Reuse, _Entry, _Exit
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
@@ -37,7 +39,6 @@ class _Copier:
             name = f"{owner.inside}/{owner.layer.layer}" if owner.inside else owner.layer.layer
             meant = self.by_name.get(name)
             if meant is None or meant.inside != draft.inside or name in seen or _is_input(meant):
-                self.found[draft.name] = ()
                 self.problems.append(self.unknown(draft, owner.layer.layer, meant, name in seen))
                 return
             owner = meant
@@ -45,7 +46,19 @@ class _Copier:
         if isinstance(owner.layer, _Exit):
             self.found[draft.name] = tuple(self.model(draft, owner.layer))
         else:
-            self.found[draft.name] = (replace(draft, layer=owner.layer, shared=owner.name),)
+            assert isinstance(draft.layer, Reuse)
+            layer = self.reversed(draft, owner.layer) if draft.layer.reverse else owner.layer
+            self.found[draft.name] = (replace(draft, layer=layer, shared=owner.name),)
+
+    def reversed(self, draft: Draft, layer: Layer) -> Layer:
+        """The layer as it is called in reverse."""
+        if isinstance(layer, ReversibleEmbedding):
+            return layer.model_copy(update={"reverse": True})
+        kind = type(layer).__name__
+        help = "make it a ReversibleEmbedding, or leave `reverse` out"
+        place = (*draft.path, "reverse")
+        self.problems.append(self.problem("E205", f"{kind} cannot be called in reverse", place, help))
+        return layer
 
     def model(self, draft: Draft, end: _Exit) -> Iterator[Draft]:
         """Another call of a nested model: every draft of it again, with the weights of the first."""
@@ -54,8 +67,8 @@ class _Copier:
         body = [d for d in self.drafts if d.name.startswith(own)]
         entries = sum(isinstance(d.layer, _Entry) and d.inside == end.model for d in body)
         if entries != len(draft.inputs) and draft.inputs:
-            message = f"Reuse `{draft.name}` reads {len(draft.inputs)} layers, and Model `{end.model}` has {entries}"
-            message += f" Input{'s' * (entries > 1)}"
+            reads = f"reads {len(draft.inputs)} layer{'s' * (len(draft.inputs) > 1)}"
+            message = f"Reuse `{draft.name}` {reads}, and Model `{end.model}` has {entries} Input{'s' * (entries > 1)}"
             self.problems.append(self.problem("E303", message, draft.path, "name a layer for each of its Inputs"))
 
         def moved(name: str) -> str:
@@ -77,8 +90,8 @@ class _Copier:
                 position=-1,
             )
             if isinstance(copy.layer, _Entry) and first.inside == end.model:
-                reads = slice(copy.layer.number, copy.layer.number + 1)
-                copy = replace(copy, inputs=draft.inputs[reads], places=draft.places[reads])
+                own_read = slice(copy.layer.number, copy.layer.number + 1)
+                copy = replace(copy, inputs=draft.inputs[own_read], places=draft.places[own_read])
             elif isinstance(copy.layer, _Exit):
                 copy = replace(copy, layer=copy.layer.model_copy(update={"model": moved(copy.layer.model)}))
             yield copy
