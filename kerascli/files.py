@@ -25,7 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that became read-only says so once
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

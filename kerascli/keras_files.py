@@ -28,6 +28,7 @@ from kerascli.keras_layout import (
     Place,
     Weights,
     by_layer,
+    copies,
     groups,
     inner_name,
     keras_path,
@@ -57,12 +58,11 @@ def save_weights(
     path: Path, graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None = None
 ) -> None:
     """`model.weights.h5` exactly as `save_weights()` writes it: a compiled model's has its optimizer's state too."""
-    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        _write_weights(file, graph, weights, name, optimizer)
+    files.write_bytes(path, weights_bytes(graph, weights, name, optimizer))
 
 
 def weights_bytes(graph: Graph, weights: Weights, name: str, optimizer: OptimizerState | None = None) -> bytes:
-    """The same as bytes, as `model.save()` keeps it in its archive."""
+    """The same as bytes: HDF5 that meets a full disk while it writes leaves neither its file nor itself in order."""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         _write_weights(file, graph, weights, name, optimizer)
@@ -81,7 +81,8 @@ def save_legacy(path: Path, graph: Graph, weights: Weights, name: str, attribute
 
     Without the optimizer's state, which Keras 3 cannot take back from this form.
     """
-    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
         for key, value in attributes.items():
             file.attrs[key] = value
         group = file.create_group("model_weights")
@@ -93,6 +94,7 @@ def save_legacy(path: Path, graph: Graph, weights: Weights, name: str, attribute
             named = {prefix + keras_path(place): weights[place.path] for place in found[layer]}
             _write_named(group.create_group(layer), named)
         _write_named(group.create_group("top_level_model_weights"), {})
+    files.write_bytes(path, memory.getvalue())
 
 
 def _write_weights(
@@ -112,6 +114,8 @@ def _write_weights(
                 file[f"{group}/{own}"] = array
     for place in places(graph):
         file[place.dataset] = np.asarray(weights[place.path])
+    for path, again in copies(graph):
+        file[again] = np.asarray(weights[path])
     if optimizer:
         group = file.create_group("optimizer/vars")
         group.attrs["name"] = optimizer.name

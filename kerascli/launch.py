@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic_core import PydanticCustomError
@@ -54,7 +55,7 @@ def train(
         signature=signature_facts(model.signature),
     )
     told = Logged(progress or Silence(), run)
-    return _watched(run, told, lambda: Training(model, run, threads or cores(), told, save_every, began).run_through())
+    return _watched(run, lambda: Training(model, run, threads or cores(), told, save_every, began).run_through())
 
 
 def resume(
@@ -82,7 +83,7 @@ def resume(
         raise
     run.resume()
     run.write_resolved(resolved(spec))
-    return _watched(run, told, training.run_through)
+    return _watched(run, training.run_through)
 
 
 def _nothing_to_do(run: Run) -> str:
@@ -104,7 +105,15 @@ def resume_command(run: Path) -> str:
     return f"kerascli train --resume {shlex.quote(str(run))}"
 
 
-def _watched(run: Run, progress: Progress, work: Callable[[], Outcome]) -> Outcome:
+def _with_command(problem: Problem, run: Run) -> Problem:
+    """What is not the training's own fault can be mended, and the training go on."""
+    if problem.code not in MENDABLE:
+        return problem
+    help = "; ".join(part for part in (problem.help, f"then go on with `{resume_command(run.path)}`") if part)
+    return replace(problem, help=help)
+
+
+def _watched(run: Run, work: Callable[[], Outcome]) -> Outcome:
     """Do the work; the run says how it ended."""
     try:
         return work()
@@ -112,8 +121,8 @@ def _watched(run: Run, progress: Progress, work: Callable[[], Outcome]) -> Outco
         _give_up(run, error)
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(str(run.path)) from None
-        if isinstance(error, Failure) and any(p.code in MENDABLE for p in error.problems):
-            progress.say(f"once that is mended, go on with `{resume_command(run.path)}`")
+        if isinstance(error, Failure):
+            raise Failure([_with_command(p, run) for p in error.problems], error.exit_code) from error
         raise
 
 
