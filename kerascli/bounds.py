@@ -70,7 +70,7 @@ def require_ids(graph: Graph, inputs: Mapping[str, Array]) -> None:
 
 def _embeddings(graph: Graph) -> Iterator[tuple[Node, Embedding]]:
     for node in graph.nodes:
-        if isinstance(node.layer, Embedding) and node.inputs:
+        if isinstance(node.layer, Embedding) and node.inputs and not getattr(node.layer, "reverse", False):
             yield node, node.layer
 
 

@@ -79,7 +79,22 @@ def places(graph: Graph) -> list[Place]:
         for spec in node.weights:
             found.append(Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec))
             counts[spec.group] += 1
+            if spec.also is not None:
+                counts[spec.also] += 1
     return found
+
+
+def copies(graph: Graph) -> Iterator[tuple[str, str]]:
+    """The path of each weight that Keras's file keeps twice, and its second place."""
+    for operation, group in groups(graph):
+        counts: Counter[str] = Counter()
+        for spec in operation.node.weights if operation.node and not operation.view else ():
+            counts[spec.group] += 1
+            if spec.also is not None:
+                assert operation.node
+                parts = (group, spec.also, "vars", str(counts[spec.also]))
+                yield f"{operation.node.name}/{spec.name}", "/".join(part for part in parts if part)
+                counts[spec.also] += 1
 
 
 def trainable_paths(graph: Graph) -> list[str]:

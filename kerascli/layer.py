@@ -30,6 +30,8 @@ class WeightSpec:
     dtype: str = "float"
     group: str = ""
     """Where Keras's weight file keeps it below the layer: `` for `vars/0`, `cell` for `cell/vars/0`"""
+    also: str | None = None
+    """Where it keeps it a second time."""
 
 
 @dataclass

@@ -161,6 +161,8 @@ class Session:
                     kept = self.carried[path][:rows] if path in self.carried else self.parameters.weights[path]
                     np.copyto(kept, job.machine.result(value, rows))
             if job.trains:
+                if not self.parameters.spans.keys().isdisjoint(job.program.updates):
+                    barrier()  # the optimizer goes on from trained weights that the step has replaced
                 self._update(job, team.size, worker, iteration, barrier)
 
     def _update(self, job: Job, size: int, worker: int, iteration: int, barrier: Call) -> None:

@@ -56,7 +56,8 @@ def test_layer_equals_keras(member: type[Layer], example: Example, training: boo
     xs, w = samples(example, dtype=np.float32), weights(layer, example.inputs)
     theirs = twin(layer, example, w)
     several = len(xs) > 1
-    expected = theirs(xs if several else xs[0], **({"training": training} if has_training(theirs) else {}))
+    said = {key: value for key in layer.call_arguments if (value := getattr(layer, key))}
+    expected = theirs(xs if several else xs[0], **({"training": training} if has_training(theirs) else {}), **said)
     got = run(layer, xs, w, training)
     close(got.y, expected)
     after = dict(zip(w, theirs.get_weights(), strict=True))
