@@ -72,6 +72,9 @@ def resume(
     began = time.perf_counter()
     told = Logged(progress or Silence(), run)
     before, spec = previous(run), checked.loaded.spec
+    if run.status == "completed" and "epochs" not in run.facts:
+        help = "begin a new run with its weights: `training.initial_weights`"
+        raise Failure(Problem("E514", f"`{run.path}` was not trained here: it has no checkpoint", run.path, help=help))
     if run.status == "completed" and (spec.training.epochs, spec.expect) == (before.training.epochs, before.expect):
         (progress or Silence()).say(_nothing_to_do(run))
         return of_completed(run, _metrics(run))

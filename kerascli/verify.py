@@ -61,6 +61,8 @@ def verify(run: Run, threads: int | None = None, progress: Progress | None = Non
         raise Failure(
             Problem("E515", f"`{run.path}` is {run.status}: there are no final weights yet", run.path, help=help)
         )
+    if "epochs" not in run.facts:
+        raise Failure(Problem("E515", f"`{run.path}` was not trained here: there is nothing to repeat", run.path))
     with tempfile.TemporaryDirectory(prefix="kerascli-verify-") as folder:
         outcome = train(check(run.resolved), folder, run.facts.get("name"), threads, progress)
         again = Run.open(outcome.run)

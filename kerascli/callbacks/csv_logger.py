@@ -29,11 +29,8 @@ class CSVLogger(Callback):
 
     def begin(self, view: TrainingView) -> State:
         path = paths.place(view.run_dir, self.filename)
-        try:
-            size = path.stat().st_size if self.append and path.exists() else 0
-            _write(path, size, b"")
-        except OSError as error:
-            raise files.cannot_write(path, error) from error
+        size = path.stat().st_size if self.append and path.exists() else 0
+        _write(path, size, b"")
         return {"names": None, "size": size, "header": size == 0}
 
     def epoch_end(self, state: State, epoch: int, logs: dict[str, float], view: TrainingView) -> None:
@@ -45,10 +42,7 @@ class CSVLogger(Callback):
         state["names"] = names
         writer.writerow((epoch, *(logs.get(name, "NA") for name in names)))
         path, data = paths.place(view.run_dir, self.filename), text.getvalue().encode()
-        try:
-            state["size"] = _write(path, state["size"], data)
-        except OSError as error:
-            raise files.cannot_write(path, error) from error
+        state["size"] = _write(path, state["size"], data)
 
 
 def _columns(logs: dict[str, float]) -> list[str]:
@@ -59,8 +53,7 @@ def _columns(logs: dict[str, float]) -> list[str]:
 
 def _write(path: Path, size: int, data: bytes) -> int:
     """Put `data` after the first `size` bytes, in place of what follows them; the new size."""
-    with path.open("r+b" if path.exists() else "wb") as file:
-        file.truncate(min(size, file.seek(0, io.SEEK_END)))
-        file.seek(0, io.SEEK_END)
-        file.write(data)
-        return file.tell()
+    with files.writing(path):
+        kept = path.read_bytes()[:size] if size else b""
+    files.write_bytes(path, kept + data)
+    return len(kept) + len(data)

@@ -167,6 +167,27 @@ def test_a_run_goes_on_from_within_an_epoch_with_other_threads(
         assert "resumed after 3 epochs and 2 of 5 steps" in said
 
 
+SEQUENCES = """
+seed: 3
+dataset: {type: synthetic, kind: sequences, samples: 96, shape: [6], vocabulary: 20}
+layers:
+  - {type: Embedding, input_dim: 20, output_dim: 4}
+  - {type: GRU, units: 5, stateful: true, dropout: 0.2}
+  - {type: Dense, units: 1, activation: sigmoid}
+loss: binary_crossentropy
+metrics: [AUC]
+optimizer: {type: Muon, learning_rate: {type: CosineDecay, initial_learning_rate: 0.02, decay_steps: 9}, clipnorm: 1.0}
+training: {epochs: 3, batch_size: 24, shuffle: false}
+"""
+
+
+def test_what_a_batch_hands_on_to_the_next_is_kept_as_are_schedules_and_curves(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SEQUENCES)
+    run = stopped(tmp_path, 1, 3)
+    resume(run)
+    assert_same(run.path, train(tmp_path).run)
+
+
 def test_ctrl_c_prints_the_command_that_goes_on(tmp_path: Path) -> None:
     slow = (
         EVERYTHING.replace("samples: 300", "samples: 6000").replace("steps_per_epoch: 5, ", "").split("callbacks:")[0]

@@ -10,6 +10,8 @@ import pytest
 
 from kerascli import api
 from kerascli.check import check
+from kerascli.checkpoint import INTERVAL
+from kerascli.cli.train import SAVE_EVERY
 from kerascli.errors import Failure
 from kerascli.run import Run
 from kerascli.verify import Verification, verify
@@ -89,7 +91,17 @@ def test_a_figure_that_no_run_has_is_located(tmp_path: Path, capfd: pytest.Captu
     assert "did you mean `test_accuracy`?" in answer.err and not (tmp_path / "runs").exists()
 
 
+def test_a_run_that_was_not_trained_here_has_nothing_to_repeat_or_resume(run: Run) -> None:
+    del run.facts["epochs"]
+    run.update()
+    with pytest.raises(Failure, match="was not trained here: there is nothing to repeat"):
+        verify(run)
+    with pytest.raises(Failure, match="was not trained here: it has no checkpoint"):
+        api.resume(run, api.checked_again(run))
+
+
 def test_words_of_resuming_are_checked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert SAVE_EVERY == INTERVAL
     shell = Shell(tmp_path, capfd)
     shell.write(SMALL)
     for words, told in {
