@@ -186,7 +186,8 @@ def _without_gradient(loaded: Loaded, nodes: Sequence[Node]) -> Iterator[Problem
     trained: dict[str, Node] = {}
     for node in nodes:
         before = next((trained[name] for name in node.inputs if name in trained), None)
-        if before and not node.layer.differentiable:
+        wrapped = getattr(node.layer, "layer", node.layer)  # of TimeDistributed
+        if before and not (node.layer.differentiable and wrapped.differentiable):
             message = f"{node.title} has no gradient, and stands after a layer that is trained"
             label = f"{before.title} would not learn through it"
             help = f"put it before all layers that are trained, or give `{before.name}` `trainable: false`"

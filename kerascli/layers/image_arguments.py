@@ -38,16 +38,15 @@ def _between(low: float, high: float, open_below: bool = False) -> Callable[[flo
     def check(factor: float | Both) -> float | Both:
         for number in factor if isinstance(factor, tuple) else (factor,):
             if not low <= number <= high or (open_below and number == low):
-                raise _out_of(low, high)
+                raise _out_of(low, high, open_below)
         return factor
 
     return check
 
 
-def _out_of(low: float, high: float) -> PydanticCustomError:
-    return PydanticCustomError(
-        "factor", "must be a number or two, from {low} to {high}", {"low": f"{low:g}", "high": f"{high:g}"}
-    )
+def _out_of(low: float, high: float, open_below: bool = False) -> PydanticCustomError:
+    ends = {"least": f"above {low:g}, up to" if open_below else f"from {low:g} to", "high": f"{high:g}"}
+    return PydanticCustomError("factor", "must be a number or two, {least} {high}", ends)
 
 
 def _increasing(value: Both) -> Both:

@@ -1,6 +1,6 @@
 """Layers that change how bright pixels are: at random in training, or always and by the image's own levels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,16 @@ from kerascli.ops.ir import Shape, Value, constant
 from kerascli.ops.reduction import max as largest
 from kerascli.ops.reduction import mean
 from kerascli.ops.reduction import min as smallest
-from kerascli.ops.shape import cut
+from kerascli.ops.shape import cut, reshape
 
 BYTE = (0.0, 255.0)
+
+
+def over_pixels(reduce: Callable[[Value, int], Value], x: Value) -> Value:
+    """The mean, least or largest of every channel, (1, 1, C): along whole rows first, which is several times faster."""
+    height, width, channels = x.shape
+    row = reshape(reduce(reshape(x, (height, width * channels)), 0), (width, channels))
+    return reshape(reduce(row, 0), (1, 1, channels))
 
 
 class RandomBrightness(_Augmenting):
@@ -72,7 +79,7 @@ class RandomContrast(_Augmenting):
 
     def _augment(self, x: Value) -> Value:
         less, more = ends(self.factor, 0)
-        middle = mean(x, (0, 1), keepdims=True)
+        middle = over_pixels(mean, x)
         factor = uniform(x.trace, 1 - less, 1 + more, (1, 1, 1), self.seed)
         return clip(add(multiply(subtract(x, middle), factor), middle), *self.value_range)
 
@@ -193,7 +200,7 @@ class AutoContrast(_Image):
 
     def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         y = rescaled(x, self.value_range, BYTE)
-        low, high = smallest(y, (0, 1), keepdims=True), largest(y, (0, 1), keepdims=True)
+        low, high = over_pixels(smallest, y), over_pixels(largest, y)
         flat = equal(low, high)
         scale = divide(constant(x.trace, 255.0), where(flat, 1.0, subtract(high, low)))
         y = clip(add(multiply(y, scale), negative(multiply(low, scale))), *BYTE)
