@@ -10,8 +10,10 @@ import click
 from kerascli.cli import options
 
 if TYPE_CHECKING:
+    from kerascli.check import Checked
     from kerascli.cli.progress import Display
     from kerascli.outcome import Outcome
+    from kerascli.run import Run
 
 SAVE_EVERY = 60.0
 
@@ -60,20 +62,7 @@ def command(
 
     Example: kerascli train --resume latest --set training.epochs=20
     """
-    if resume is None:
-        if spec is None:
-            raise click.UsageError("say which SPEC to train, or which run to go on with: --resume RUN")
-        from kerascli.check import check
-
-        run, checked = None, check(spec, settings)
-    else:
-        if run_name is not None:
-            raise click.UsageError("a run that is resumed keeps its name: leave out --run-name")
-        from kerascli.resume import checked_again
-        from kerascli.run import find_run
-
-        run = find_run(resume, runs_dir)
-        checked = checked_again(run, spec, settings)
+    run, checked = _asked(spec, settings, runs_dir, run_name, resume)
     if dry_run:
         from kerascli.cli.summary import show
 
@@ -101,6 +90,25 @@ def command(
         write_junit(junit, checked.loaded.spec.name, outcome)
     _report(outcome, display, as_json)
     raise click.exceptions.Exit(0 if outcome.met else 1)
+
+
+def _asked(
+    spec: Path | None, settings: tuple[str, ...], runs_dir: Path, run_name: str | None, resume: str | None
+) -> tuple[Run | None, Checked]:
+    """The run to go on with, if there is one, and what is to be trained."""
+    if resume is None:
+        if spec is None:
+            raise click.UsageError("say which SPEC to train, or which run to go on with: --resume RUN")
+        from kerascli.check import check
+
+        return None, check(spec, settings)
+    if run_name is not None:
+        raise click.UsageError("a run that is resumed keeps its name: leave out --run-name")
+    from kerascli.resume import checked_again
+    from kerascli.run import find_run
+
+    run = find_run(resume, runs_dir)
+    return run, checked_again(run, spec, settings)
 
 
 def _report(outcome: Outcome, display: Display, as_json: bool) -> None:
