@@ -208,3 +208,70 @@ metrics: {kind: [accuracy], size: mae}
     found = objective(loaded, build(loaded, signature), signature)
     assert [(g.output, g.weight, g.encoding) for g in found.goals] == [("kind", 1.0, "integer"), ("size", 0.3, "none")]
     assert found.columns == ["loss", "kind_loss", "size_loss", "kind_accuracy", "size_mae"]
+
+
+NESTED = """
+  - type: Model
+    name: m
+    layers:
+      - {type: Dense, units: 4, name: a}
+      - {type: BatchNormalization, name: b}
+      - {type: Reuse, layer: a, name: c, inputs: b}
+    outputs: [c, b]
+  - {type: Reuse, layer: m, name: n, inputs: input_layer}
+  - {type: Concatenate, inputs: [m, "n:1"]}
+"""
+
+
+def test_a_nested_model_s_layers_have_names_of_their_own(graph: Any) -> None:
+    found = graph(NESTED)
+    assert [n.name for n in found.layers] == [
+        "input_layer", "m/a", "m/b", "m/c", "n/a", "n/b", "n/c", "concatenate",
+    ]  # fmt: skip
+    assert by_name(found)["m/c"].shared == "m/a"
+    assert by_name(found)["concatenate"].inputs == ("m", "n:1")
+    assert by_name(found)["concatenate"].shape == (8,)
+
+
+def test_a_second_call_of_a_nested_model_shares_all_its_weights(graph: Any) -> None:
+    found = graph(NESTED)
+    assert {n.name: n.shared for n in found.nodes if n.inside == "n" and n.weights} == {
+        "n/a": "m/a", "n/b": "m/b", "n/c": "m/a",
+    }  # fmt: skip
+    assert sorted({path.rpartition("/")[0] for path in found.weights()}) == ["m/a", "m/b"]
+
+
+def test_the_same_name_may_stand_inside_and_outside(graph: Any) -> None:
+    inner = "{type: Model, name: a, layers: [{type: Dense, units: 4, name: a}]}"
+    found = graph(f"[{inner}, {{type: Dense, units: 3, name: b}}, {{type: Model, name: c, layers: [{inner}]}}]")
+    assert sorted(found.weights()) == ["a/a/bias", "a/a/kernel", "b/bias", "b/kernel", "c/a/a/bias", "c/a/a/kernel"]
+
+
+def test_a_repeated_nested_model_is_another_each_time(graph: Any) -> None:
+    found = graph("[{type: Repeat, times: 2, layers: [{type: Model, name: m, layers: [{type: Dense, units: 4}]}]}]")
+    assert [n.name for n in found.layers] == ["input_layer", "m/dense", "m_1/dense_1"]
+    assert by_name(found)["m_1/dense_1"].shared is None
+
+
+@pytest.mark.parametrize("around", ["Model", "Residual", "Repeat, times: 1"])
+def test_what_stands_in_something_frozen_is_frozen_itself(graph: Any, around: str) -> None:
+    inner = "[{type: Dense, units: 4}, BatchNormalization]"
+    found = graph(f"[{{type: {around}, trainable: false, layers: {inner}}}, {{type: Dense, units: 3}}]")
+    kept = [n for n in found.layers if n.weights][:2]
+    assert [(n.trainable, n.layer.trainable) for n in kept] == [(False, False)] * 2, "it is in inference mode in Keras"
+    assert found.count(trainable=True) == 4 * 3 + 3
+
+
+def test_calls_of_calls_are_bounded(graph: Any) -> None:
+    layers = "{type: Dense, units: 4, name: l0}"
+    for depth in range(1, 8):
+        calls = ", ".join(f"{{type: Reuse, layer: l{depth - 1}}}" for _ in range(9))
+        layers = f"{{type: Model, name: l{depth}, layers: [{layers}, {calls}]}}"
+    with pytest.raises(SpecFailure) as caught:
+        graph(f"[{layers}]")
+    assert [p.code for p in caught.value.problems] == ["E305"]
+
+
+def test_a_shared_layer_may_stand_after_its_second_call(graph: Any) -> None:
+    found = graph("[{type: Reuse, name: first, layer: later}, {type: Dense, units: 4, name: later}]")
+    assert (names(found), found.count()) == (["input_layer", "first", "later"], 20)
