@@ -12,19 +12,25 @@ import pytest
 from kerascli.component import Example
 from kerascli.layer import Context, Layer
 from kerascli.layers.host import _Host
+from kerascli.layers.rnn_cells import StackedRNNCells
+from kerascli.layers.rnn_gru import GRUCell
+from kerascli.layers.rnn_lstm import LSTMCell
+from kerascli.layers.rnn_simple import SimpleRNNCell
 from kerascli.layers.structure import Input as InputLayer
 from kerascli.layers.structure import Model, Repeat, Residual, Reuse
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
 from kerascli.program.interpret import evaluate
 
-STRUCTURE = (InputLayer, Model, Repeat, Residual, Reuse)
+CELLS = (SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells)
+"""Parts of RNN."""
+STRUCTURE = (InputLayer, Model, Repeat, Residual, Reuse, *CELLS)
 """The graph stage replaces these by what they stand for."""
 ROWS = 4
 
 
 def layers() -> list[type[Layer]]:
     members = {id(member): member for member in Layer.names().values()}.values()
-    return [m for m in members if issubclass(m, Layer) and not issubclass(m, STRUCTURE) and not before_the_net(m)]
+    return [m for m in members if issubclass(m, Layer) and m not in STRUCTURE and not before_the_net(m)]
 
 
 def before_the_net(member: type[Layer]) -> bool:

@@ -39,7 +39,6 @@ class Bidirectional(Layer):
         Example({"layer": {"type": "LSTM", "units": 3}}, ((4, 2),)),
         Example({"layer": {"type": "GRU", "units": 3, "return_sequences": True}, "merge_mode": "sum"}, ((4, 2),)),
         Example({"layer": {"type": "SimpleRNN", "units": 3, "return_sequences": True}, "merge_mode": "mul"}, ((4, 2),)),
-        Example({"layer": {"type": "RNN", "cell": {"type": "GRUCell", "units": 2}}}, ((4, 2),)),
         Example(
             {
                 "layer": {"type": "LSTM", "units": 2, "go_backwards": True},

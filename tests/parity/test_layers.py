@@ -22,7 +22,7 @@ from tests.layer_cases import cases, run, samples, weights
 keras = pytest.importorskip("keras")
 
 
-ALONE = {"SimpleRNN", "LSTM", "GRU", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
+ALONE = {"SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 ALONE |= {"Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention"}
 """These have parity tests of their own."""
 CASES = [case for case in cases() if case.values[0].__name__ not in ALONE]
