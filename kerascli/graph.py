@@ -252,7 +252,10 @@ class _Builder:
         if not fits:
             given = f"the dataset gives {shown(info.shape)}"
             message = f"Input `{draft.name}` does not fit the dataset"
-            self.fail("E302", draft, message, f"has {shown(declared)}, {given}", f"write `shape: {list(info.shape)}`")
+            help = f"write `shape: {list(info.shape)}`"
+            if (*declared, 1) == info.shape:
+                help += f", and {{type: Reshape, target_shape: {list(declared)}}} after it for layers without channels"
+            self.fail("E302", draft, message, f"has {shown(declared)}, {given}", help)
             return None
         kind = "float" if info.dtype.startswith("float") else info.dtype
         if layer.dtype is not None and (layer.dtype == "string") != (kind == "string"):

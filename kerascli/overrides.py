@@ -118,10 +118,14 @@ class _Setting:
         count = len(node.parts)
         at = index + count if index < 0 else index
         if not 0 <= at < count:
-            self.fail(self.spans[depth].column - 1, f"`{where}` has {count} items, numbered from 0; got {index}")
+            self.fail(self.spans[depth].column - 1, f"`{where}` has {_items(count)}, numbered from 0; got {index}")
         parts = {**node.parts, at: self.put(node.parts[at], depth + 1)}
         return dataclasses.replace(node, value=[p.value for p in parts.values()], parts=parts)
 
     def fail(self, column: int, message: str, help: str = "") -> NoReturn:
         end = next((k for k in range(column + 1, len(self.text)) if self.text[k] in ".[]="), len(self.text))
         raise SpecFailure(Problem("E206", message, self.span(column, end), help=help))
+
+
+def _items(count: int) -> str:
+    return "one item" if count == 1 else f"{count} items"

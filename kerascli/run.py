@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import difflib
 import hashlib
 import io
 import json
@@ -195,8 +196,10 @@ def find(word: str, runs: Path = Path("runs")) -> Path:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
+        near = difflib.get_close_matches(word, ["latest", *(p.name for p in _directories(runs))], 1)
+        meant = f"did you mean `{near[0]}`?" if near else ""
         help = "`kerascli runs list` shows them" if any(_directories(runs)) else _NO_RUNS
-        raise Failure(Problem("E502", f"no run `{word}` in `{runs}`", runs, help=help))
+        raise Failure(Problem("E502", f"no run `{word}` in `{runs}`", runs, meant, help))
     names = ", ".join(p.name for p in found[:5]) + (", …" if len(found) > 5 else "")
     raise Failure(Problem("E502", f"`{word}` begins {len(found)} run names: {names}", runs, help="type more of it"))
 

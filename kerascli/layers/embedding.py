@@ -21,7 +21,7 @@ class Embedding(Layer):
     """A row of a trained table for every number: (T,) → (T, output_dim)."""
 
     takes_integers: ClassVar[bool] = True
-    examples = (
+    examples: ClassVar[tuple[Example, ...]] = (
         Example({"input_dim": 10, "output_dim": 4}, inputs=((5,),), dtype="int32"),
         Example(
             {"input_dim": 8, "output_dim": 3, "mask_zero": True, "embeddings_regularizer": "l2"},

@@ -367,5 +367,7 @@ def require_columns(table: TableText, names: Mapping[str, object]) -> None:
     absent = [name for name in names if name not in table.header]
     if absent:
         columns = ", ".join(f"`{name}`" for name in table.header[:20])
-        wanted = ("column " if len(absent) == 1 else "columns ") + ", ".join(f"`{name}`" for name in absent)
-        raise Failure(Problem("E409", f"there is no {wanted}", table.place(1), help=f"the columns are {columns}"))
+        message = ("there is no column " if len(absent) == 1 else "there are no columns ") + ", ".join(
+            f"`{name}`" for name in absent
+        )
+        raise Failure(Problem("E409", message, table.place(1), help=f"the columns are {columns}"))

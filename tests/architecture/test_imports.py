@@ -60,7 +60,7 @@ def test_a_module_imports_only_what_stands_below_it() -> None:
         place = ORDER.index(module.part)
         for name in module.imports():
             part = name.split(".")[1] if name.startswith("kerascli.") else module.part
-            if part != module.part and ORDER.index(part) > place:
+            if part not in (module.part, "__version__") and ORDER.index(part) > place:
                 faults.append(f"{module.name} imports {name}, which is above it")
     assert not faults
 

@@ -33,6 +33,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train flowers.yaml --epochs 3", "`--set training.epochs=…`"),
         ("validate flowers.yaml --set training.epoch=3", "did you mean `epochs`?"),
         ("validate flowers.yaml --set layers.0.units=3", "write `layers[0].units=3`"),
+        ("validate flowers.yaml --set layers[3].units=3", "`layers` has one item, numbered from 0; got 3"),
+        ("validate flowers.yaml --set callbacks=[SwapEMAWeights]", "`optimizer: {type: RMSprop, use_ema: true}`"),
+        ("validate flowers.yaml --set callbacks=[{type:~TensorBoard,profile_batch:~2}]", "is not written by kerascli"),
+        ("evaluate latst", "did you mean `latest`?"),
         ("evaluate latest", "there are none yet: `kerascli train SPEC` makes one"),
         ("validate flowers.yaml --set callbacks=[{type:~EarlyStopping,monitor:~val_los}]", "did you mean `val_loss`?"),
         ("train flowers.yaml --set training.engine=keras", "must be `numpy`"),
@@ -79,3 +83,13 @@ def test_a_wrong_array_is_told_with_its_file(folder: Path, capfd: pytest.Capture
     np.save(folder / "wide.npy", np.zeros((2, 7)))
     assert main(["predict", "latest", "wide.npy"]) == 1
     assert "wide.npy" in capfd.readouterr().err
+
+
+def test_pictures_whose_channel_was_forgotten_are_told_both_mends(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers = "[{type: Input, shape: [28, 28]}, {type: LSTM, units: 2}, {type: Dense, units: 10, activation: softmax}]"
+    (folder / "rows.yaml").write_text(f"dataset: mnist\nlayers: {layers}\nloss: sparse_categorical_crossentropy\n")
+    assert main(["validate", "rows.yaml"]) == 2
+    told = " ".join(capfd.readouterr().err.split())
+    assert "write `shape: [28, 28, 1]`, and {type: Reshape, target_shape: [28, 28]} after it" in told
