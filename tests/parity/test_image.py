@@ -119,7 +119,7 @@ WARPS = [
         {"type": "RandomShear", "x_factor": [0.1, 1.0], "y_factor": [0.0, 0.9]},
     )
     for fill in ("reflect", "wrap", "constant", "nearest")
-    for interpolation in ("bilinear", "nearest")
+    for interpolation in ("bilinear", "nearest")[: 1 + (fill == "constant")]
 ]
 DRAWING: list[Config] = [
     *({**kind, **how} for kind, how in WARPS),
@@ -206,9 +206,7 @@ DETERMINISTIC: list[tuple[Config, Array]] = [
     ({"type": "AutoContrast"}, images(9, 8, 3) / 3 + 30),
     ({"type": "AutoContrast", "value_range": [0, 1]}, images(9, 8, 3) / 400),
     ({"type": "AutoContrast"}, np.full((2, 4, 4, 1), 7, np.float32)),
-    (CLAHE, images(20, 18, 2)),
-    ({**CLAHE, "tile_grid_size": [2, 3]}, images(16, 18, 1) / 4),
-    ({**CLAHE, "clip_limit": 0.0, "tile_grid_size": 2}, images(9, 7, 3)),
+    ({**CLAHE, "clip_limit": 0.0, "tile_grid_size": [2, 3]}, images(9, 7, 3)),
     ({**CLAHE, "tile_grid_size": 4, "value_range": [0, 1], "clip_limit": 1.5}, images(17, 15, 1) / 255),
 ]
 
@@ -220,7 +218,7 @@ def test_levels_are_stretched_and_spread_as_in_keras(config: Config, x: Array) -
 
 
 EQUALIZED: list[tuple[Config, Array]] = [
-    ({}, images(9, 8, 1)[:2]),
+    ({}, images(9, 8, 1)[:1]),
     ({"bins": 16, "value_range": [0, 300]}, np.floor(images(9, 8, 2))),
     ({"bins": 16}, np.full((1, 4, 4, 1), 7, np.float32)),
 ]
@@ -275,9 +273,9 @@ def test_random_crop_takes_the_middle_in_inference_as_keras_documents() -> None:
     close(run(Layer.parse(config), [x], {}, False).y, expected)
 
 
-@pytest.mark.parametrize("config", [c for c in DRAWING if c["type"] != "RandomCrop"], ids=lambda c: c["type"])
-def test_inference_changes_nothing(config: Config) -> None:
-    x = images(8, 11, 3)
+@pytest.mark.parametrize("kind", [kind for kind in FIRST if kind != "RandomCrop"])
+def test_inference_changes_nothing(kind: str) -> None:
+    config, x = FIRST[kind], images(3, 8, 11)
     assert np.array_equal(run(Layer.parse(config), [x], {}, False).y, x)
     assert np.array_equal(np.asarray(made_in_keras(config, x.shape[1:])(x, training=False)), x)
 

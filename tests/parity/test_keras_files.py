@@ -30,6 +30,7 @@ from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
 from kerascli.graph import Graph, Node, build
 from kerascli.initializers import Initializer
+from kerascli.keras_graph import IMAGES
 from kerascli.layer import Layer
 from kerascli.layers.structure import Input
 from kerascli.losses.base import Loss
@@ -163,8 +164,10 @@ def test_keras_reads_and_writes_the_same_weights(case: Case) -> None:
         np.testing.assert_array_equal(stored[path], array, err_msg=path)
     theirs = case.folder / "theirs.weights.h5"
     case.keras.save_weights(theirs)
-    # Keras also keeps an empty group for a layer that serves as an activation.
+    # Keras also keeps empty groups for a layer that serves as an activation, and for those a policy chooses from.
     wanted = {name: item for name, item in tree(theirs).items() if "/activation" not in name.removeprefix("layers/a")}
+    if type(case.graph.node("layer").layer).__name__ in ("AugMix", "RandAugment", "RandomColorJitter"):
+        wanted = {name: item for name, item in wanted.items() if name.split("/")[2:] in ([], ["vars"])}
     assert wanted == tree(case.folder / "json" / "model.weights.h5")
     for path, array in keras_files.load_weights(theirs, case.graph).items():
         np.testing.assert_array_equal(array, case.weights[path])
@@ -180,6 +183,8 @@ def test_keras_loads_the_legacy_file(case: Case) -> None:
     model = keras.models.load_model(path, compile=False)
     for place, array in zip(keras_layout.places(case.graph), arrays(model), strict=True):
         np.testing.assert_array_equal(array, case.weights[place.path], err_msg=place.path)
+    if type(case.graph.node("layer").layer).__name__ in IMAGES:
+        return  # Keras itself cannot write these to such a file
     theirs = case.folder / "theirs.h5"
     model.save(theirs)
     for name, array in keras_files.load_weights(theirs, case.graph).items():
