@@ -158,9 +158,11 @@ DRAWING: list[Config] = [
 
 
 FIRST = {config["type"]: {**config, "data_format": "channels_first"} for config in DRAWING}
+"""One of each kind, with channels in the first axis."""
+MOVED = [FIRST[kind] for kind in ("RandomRotation", "RandomContrast", "RandomErasing", "RandomGaussianBlur")]
 
 
-@pytest.mark.parametrize("config", [*DRAWING, *FIRST.values()], ids=lambda c: "-".join(str(v) for v in c.values()))
+@pytest.mark.parametrize("config", [*DRAWING, *MOVED], ids=lambda c: "-".join(str(v) for v in c.values()))
 def test_keras_makes_the_same_of_our_draws(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     x = images(8, 11, 3)
     if "data_format" in config:
@@ -206,8 +208,7 @@ DETERMINISTIC: list[tuple[Config, Array]] = [
     ({"type": "AutoContrast"}, images(9, 8, 3) / 3 + 30),
     ({"type": "AutoContrast", "value_range": [0, 1]}, images(9, 8, 3) / 400),
     ({"type": "AutoContrast"}, np.full((2, 4, 4, 1), 7, np.float32)),
-    ({**CLAHE, "clip_limit": 0.0, "tile_grid_size": [2, 3]}, images(9, 7, 3)),
-    ({**CLAHE, "tile_grid_size": 4, "value_range": [0, 1], "clip_limit": 1.5}, images(17, 15, 1) / 255),
+    ({**CLAHE, "tile_grid_size": [2, 4], "value_range": [0, 1], "clip_limit": 1.5}, images(9, 15, 2) / 255),
 ]
 
 
@@ -240,24 +241,27 @@ def one_by_one(theirs: Any, x: Array) -> Array:
 KERNELS = ["bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("size", [(4, 5), (16, 21), (7, 30), (1, 1)], ids=str)
-@pytest.mark.parametrize("how", ["", "antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"])
+WAYS = [(kernel, how) for kernel in KERNELS for how in ("", "antialias")]
+WAYS += [(kernel, how) for kernel in KERNELS[:2] for how in ("crop_to_aspect_ratio", "pad_to_aspect_ratio")]
+
+
+@pytest.mark.parametrize(("kernel", "how"), WAYS)
+@pytest.mark.parametrize("size", [(4, 5), (16, 21), (7, 30)], ids=str)
 def test_resizing_is_that_of_keras(kernel: str, size: tuple[int, int], how: str) -> None:
     config = {"type": "Resizing", "height": size[0], "width": size[1], "interpolation": kernel, "fill_value": 40.0}
     config |= {how: True} if how else {}
     x = images(9, 11, 2)
-    theirs = made_in_keras(config, x.shape[1:])
+    expected = made_in_keras(config, x.shape[1:])(x)
     for training in (False, True):
-        close(run(Layer.parse(config), [x], {}, training).y, theirs(x, training=training))
+        close(run(Layer.parse(config), [x], {}, training).y, expected)
 
 
 @pytest.mark.parametrize("size", [(4, 5), (3, 11), (9, 11), (10, 4), (12, 20)], ids=str)
 def test_center_crop_is_that_of_keras(size: tuple[int, int]) -> None:
     config, x = {"type": "CenterCrop", "height": size[0], "width": size[1]}, images(9, 11, 2)
-    theirs = made_in_keras(config, x.shape[1:])
+    expected = made_in_keras(config, x.shape[1:])(x)
     for training in (False, True):
-        close(run(Layer.parse(config), [x], {}, training).y, theirs(x, training=training))
+        close(run(Layer.parse(config), [x], {}, training).y, expected)
 
 
 @pytest.mark.parametrize("size", [(9, 5), (12, 5), (4, 11), (9, 11), (12, 20), (10, 10)], ids=str)
