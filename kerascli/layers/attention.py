@@ -151,7 +151,7 @@ class Attention(_OneHead):
             query = multiply(query, w["scale"])
         heads = [reshape(x, (x.shape[0], 1, x.shape[1])) for x in (query, key, value)]
         wide = [None if x is None else reshape(x, (1, *x.shape)) for x in (mask, drop)]
-        return attend(heads[0], heads[1], heads[2], *wide)
+        return attend(heads[0], heads[1], heads[2], wide[0], wide[1])
 
     def _scores(self, w: Mapping[str, Value], query: Value, key: Value) -> Value:
         if self.score_mode == "dot":

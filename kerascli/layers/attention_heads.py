@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import prod
 from typing import ClassVar, NamedTuple, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -22,7 +23,7 @@ from kerascli.layers.einsum_dense import EinsumDense
 from kerascli.ops.attention import attend, attend_packed, causal
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.elementwise import multiply, not_equal, where
-from kerascli.ops.ir import Shape, ShapeError, Value
+from kerascli.ops.ir import Shape, ShapeError, Value, constant
 from kerascli.ops.linear import bias_add, matmul
 from kerascli.ops.random import keep_mask
 from kerascli.ops.sample_product import sample_product
@@ -222,15 +223,21 @@ class _Headed(Layer):
         drop = None
         if self.dropout and context.training:
             drop = keep_mask(query.trace, (free * h.queries, steps, keys), self.dropout, self.seed)
+        fast = not self.dropout and not self.return_attention_scores and len(query.shape) == 2
+        dead = "mean" if fast else "zero"  # in Keras it depends on the way it goes
         plain = self.activity_regularizer is None and not self.return_attention_scores
         if plain and query is value is key and len(query.shape) == 2:
-            y = attend_packed(self._packed(w, query), h.queries, h.keys, h.dim, mask, drop)
+            y = attend_packed(self._packed(w, query), h.queries, h.keys, h.dim, mask, drop, dead)
         else:
             q = multiply(self._projected(context, w, "query", query), h.dim**-0.5)
-            k, v = (self._projected(context, w, name, x) for name, x in (("key", key), ("value", value)))
-            q, k, v = (_apart(x, axes, dim) for x, dim in ((q, h.dim), (k, h.dim), (v, h.value_dim)))
-            read = self._weighed(context, q, k, v, mask, drop) if self.return_attention_scores else None
-            y = attend(q, k, v, mask, drop) if read is None else read
+            k = _apart(self._projected(context, w, "key", key), axes, h.dim)
+            v = _apart(self._projected(context, w, "value", value), axes, h.value_dim)
+            q = _apart(q, axes, h.dim)
+            if self.return_attention_scores:
+                y, weights = self._weighed(q, k, v, mask, drop)
+                context.further.append(reshape(weights, *self.infer_further(query.shape, value.shape, key.shape)))
+            else:
+                y = attend(q, k, v, mask, drop, dead)
         y = _together(y, query.shape, axes)
         if self.use_gate:
             gate = activated(Sigmoid(), self._projected(context, w, "gate", query, penalised=False))
@@ -269,12 +276,15 @@ class _Headed(Layer):
         return reshape(wide, (free * heads, steps, keys))
 
     def _packed(self, w: Weights, x: Value) -> Value:
-        """Scaled queries, keys and values side by side, in one product."""
-        parts = [self._matrix(w, name) for name in ("query", "key", "value")]
-        kernels, biases = [kernel for kernel, _ in parts], [bias for _, bias in parts if bias is not None]
-        scale = self._heads().dim ** -0.5
-        z = matmul(x, concatenate([multiply(kernels[0], scale), *kernels[1:]], 1))
-        return bias_add(z, concatenate([multiply(biases[0], scale), *biases[1:]], 0)) if biases else z
+        """Scaled queries, keys, and values with a column of ones in each head: one product, side by side."""
+        h = self._heads()
+        (query, key, value), biases = zip(*(self._matrix(w, name) for name in ("query", "key", "value")), strict=True)
+        zeros = constant(x.trace, np.zeros((h.queries + h.keys) * h.dim))
+        first = [multiply(biases[0], h.dim**-0.5), biases[1]] if self.use_bias else [zeros]
+        last = biases[2] if self.use_bias else constant(x.trace, np.zeros(h.keys * h.value_dim))
+        kernels = [multiply(query, h.dim**-0.5), key, _beside(value, h.value_dim, 0.0)]
+        beside = _beside(reshape(last, (1, last.size)), h.value_dim, 1.0)
+        return bias_add(matmul(x, concatenate(kernels, 1)), concatenate([*first, reshape(beside, (beside.size,))], 0))
 
     def _projected(self, context: Context, w: Weights, name: str, x: Value, penalised: bool = True) -> Value:
         """The projection `name` of x, its features in one axis."""
@@ -288,18 +298,25 @@ class _Headed(Layer):
         rows = prod(kernel.shape[: 2 if name == "output" else 1])
         return reshape(kernel, (rows, kernel.size // rows)), None if bias is None else reshape(bias, (bias.size,))
 
-    def _weighed(self, context: Context, q: Value, k: Value, v: Value, mask: Value | None, drop: Value | None) -> Value:
-        """The same with the weights as a further output."""
+    def _weighed(self, q: Value, k: Value, v: Value, mask: Value | None, drop: Value | None) -> tuple[Value, Value]:
+        """The same in plain ops, and the weights (heads, T, S)."""
         (steps, heads, _), (_, groups, value_dim) = q.shape, v.shape
         q, k, v = (permute(x, (1, 0, 2)) for x in (q, k, v))
         k, v = (_repeated(x, heads // groups) for x in (k, v))
         scores = sample_product(q, k, right=True)
+        weights = softmax(scores if mask is None else where(mask, scores, -1e9))
         if mask is not None:
-            scores = where(mask, scores, -1e9)
-        weights = softmax(scores)
-        context.further.append(weights)
+            weights = where(mask, weights, 0.0)
         read = sample_product(weights if drop is None else multiply(weights, drop), v)
-        return reshape(permute(read, (1, 0, 2)), (steps, heads * value_dim))
+        return reshape(permute(read, (1, 0, 2)), (steps, heads * value_dim)), weights
+
+
+def _beside(matrix: Value, width: int, number: float) -> Value:
+    """A column of that number after every `width` columns."""
+    rows, columns = matrix.shape
+    groups = columns // width
+    more = constant(matrix.trace, np.full((rows, groups, 1), number))
+    return reshape(concatenate([reshape(matrix, (rows, groups, width)), more], 2), (rows, columns + groups))
 
 
 def _repeated(x: Value, times: int) -> Value:
