@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from kerascli.graph import Graph, Node
@@ -11,6 +12,9 @@ from kerascli.runner import Prediction, Runner
 from kerascli.sources.base import Split
 
 ROWS = 1024
+"""Samples that are looked at at a time, at most."""
+BYTES = 1 << 26
+"""Their size, at most."""
 
 
 def adapt(runner: Runner, train: Split) -> None:
@@ -25,10 +29,20 @@ def adapt(runner: Runner, train: Split) -> None:
 def _seen_by(node: Node, graph: Graph, train: Split, runner: Runner) -> Iterator[Array]:
     """The layer's input, in blocks: an input of the model, what NumPy made of one, or what the layers before make."""
     source = node.inputs[0]
-    known = evaluate(graph.nodes, train.inputs)
-    if source in known:
-        array = known[source]
-        yield from (array[start : start + ROWS] for start in range(0, len(array), ROWS))
-        return
-    part = Graph(graph.nodes[: graph.nodes.index(graph.node(source)) + 1], graph.inputs, (source,))
-    yield Prediction(runner, part).run(train.inputs)[source]
+    part = Graph(graph.nodes[: graph.nodes.index(graph.node(source)) + 1], graph.inputs, (source,), graph.batch)
+    prediction: Prediction | None = None
+    for inputs in _blocks(train, graph.batch):
+        known = evaluate(graph.nodes, inputs)
+        if source not in known:
+            prediction = prediction or Prediction(runner, part)
+            known = prediction.run(inputs)
+        yield known[source]
+
+
+def _blocks(train: Split, batch: int | None) -> Iterator[dict[str, Array]]:
+    """The samples in order, whole batches where a stateful layer needs them; a block is small, however large one is."""
+    sample = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in train.inputs.values())
+    rows = max(1, min(ROWS, BYTES // max(sample, 1)))
+    rows = -(-rows // batch) * batch if batch else rows
+    for start in range(0, len(train), rows):
+        yield {name: x[start : start + rows] for name, x in train.inputs.items()}

@@ -32,8 +32,8 @@ CHUNK = 1 << 20
 """Numbers that are compared at a time."""
 
 
-def require_classes(model: Model, targets: Mapping[str, Array]) -> None:
-    """Raise E405 for each output whose targets number a class that the output does not have."""
+def require_classes(model: Model, targets: Mapping[str, Array], rows: Array | None = None) -> None:
+    """Raise E405 for each output whose targets number a class that the output does not have; `rows` number them."""
     problems = []
     for goal in model.objective.goals:
         count = goal.loss.numbered(model.graph.node(goal.output).shape)
@@ -43,7 +43,7 @@ def require_classes(model: Model, targets: Mapping[str, Array]) -> None:
         if found := _outside(targets[goal.output], count, ignored):
             place, value = found
             known = f"{goal.loss.label} knows 0 to {count - 1}"
-            message = f"target `{goal.output}`: {_at(place)} has class {value}, and {known}"
+            message = f"target `{goal.output}`: {_at(place, rows)} has class {value}, and {known}"
             help = "number the classes from 0; `ignore_class` leaves one out"
             if value >= count and value == int(value):
                 help = f"give the last layer {int(value) + 1} units, or {help}"
@@ -52,7 +52,7 @@ def require_classes(model: Model, targets: Mapping[str, Array]) -> None:
         raise Failure(problems)
 
 
-def require_ids(graph: Graph, inputs: Mapping[str, Array]) -> None:
+def require_ids(graph: Graph, inputs: Mapping[str, Array], rows: Array | None = None) -> None:
     """Raise E420 for each Embedding that an input goes to, where a number in it has no row in the table."""
     problems = []
     for node, layer in _embeddings(graph):
@@ -63,7 +63,8 @@ def require_ids(graph: Graph, inputs: Mapping[str, Array]) -> None:
             place, value = found
             table = f"{node.title} has input_dim {layer.input_dim}, for ids from 0 to {layer.input_dim - 1}"
             help = f"write `input_dim: {int(value) + 1}` or more" if value >= layer.input_dim else "number ids from 0"
-            problems.append(Problem("E420", f"input `{source}`: {_at(place)} has the id {value}; {table}", help=help))
+            at = _at(place, rows)
+            problems.append(Problem("E420", f"input `{source}`: {at} has the id {value}; {table}", help=help))
     if problems:
         raise Failure(problems)
 
@@ -103,7 +104,8 @@ def _outside(values: Array, count: int, ignored: int | None = None) -> tuple[tup
     return None
 
 
-def _at(place: tuple[int, ...]) -> str:
+def _at(place: tuple[int, ...], rows: Array | None) -> str:
     """Row 3, column 7: counted from 1, as people count."""
     row, *rest = (k + 1 for k in place)
+    row = row if rows is None else int(rows[row - 1]) + 1
     return f"row {row}" + f", column {', '.join(map(str, rest))}" * bool(rest)

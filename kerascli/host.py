@@ -117,7 +117,7 @@ def learn(
         if name not in values:
             step = by_name[name]
             if isinstance(step.layer, Input):
-                values[name] = read().inputs[name]
+                values[name] = read().inputs[name][:]
             else:
                 layer = learnt(step.layer, found.get(step.shared or step.name))
                 if isinstance(layer, _Host) and layer.lacks:

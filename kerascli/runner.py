@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from kerascli.bounds import require_classes, require_ids
+from kerascli.bounds import require_ids
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameter, Parameters
 from kerascli.engine.session import Job, Session
 from kerascli.errors import Failure, Problem
+from kerascli.feed import Batch, Feed, Order, feed
 from kerascli.graph import Graph
 from kerascli.metrics.base import Sums
 from kerascli.model import Model, class_weights
 from kerascli.ops.ir import Array
 from kerascli.program.build import evaluation_program, prediction_program
 from kerascli.sources.base import Split
+from kerascli.sources.rows import Streamed
 
 Logs = dict[str, float]
 PREDICTED_ROWS = 256
@@ -42,9 +44,9 @@ class Averages:
         for measure in self.model.measures:
             self.sums.append(measure.metric.zero(self.model.graph.node(measure.output).shape))
 
-    def add(self, session: Session, job: Job, split: Split, index: Array, weights: Array | None) -> None:
-        """Take in the run just made on the rows `index`."""
-        rows = len(index)
+    def add(self, session: Session, job: Job, batch: Batch) -> None:
+        """Take in the run just made on a batch."""
+        rows = len(batch.index)
         self.samples += rows
         self.total += session.loss(job) * rows
         if self.model.loss_columns:
@@ -53,14 +55,12 @@ class Averages:
         if not self.model.measures:
             return
         outputs, masks = session.outputs(job, rows), session.masks(job, rows)
-        truths = {name: y[index] for name, y in split.targets.items()}
         for measure, sums in zip(self.model.measures, self.sums, strict=True):
             weight = masks.get(measure.output)
-            if measure.weighted and weights is not None:
-                own = weights[index]
+            if measure.weighted and (own := batch.weights) is not None:
                 weight = own if weight is None else weight * own.reshape(rows, *(1,) * (weight.ndim - 1))
             with np.errstate(all="ignore"):  # a net that has come to infinity says so by its loss
-                measure.metric.add(sums, truths[measure.output], outputs[measure.output], weight)
+                measure.metric.add(sums, batch.truths[measure.output], outputs[measure.output], weight)
 
     def state(self) -> dict[str, Any]:
         """The sums so far, as a checkpoint keeps them."""
@@ -120,15 +120,9 @@ class Runner:
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.spec.seed, number))))
             np.copyto(self.parameters.weights[path], s.initializer.draw(s.shape, rng), casting="unsafe")
 
-    def feed(self, split: Split, weights: Mapping[str, Array] | None = None) -> int:
-        """Register a split's arrays with the engine."""
-        inputs = self.model.graph.served(split.inputs)
-        require_ids(self.model.graph.computed, inputs)
-        require_classes(self.model, split.targets)
-        arrays = {f"x:{name}": np.ascontiguousarray(array) for name, array in inputs.items()}
-        arrays |= {f"y:{name}": _target(array, self.model, name) for name, array in split.targets.items()}
-        arrays |= {f"w:{name}": array for name, array in (weights or {}).items()}
-        return self.session.add_feed(arrays)
+    def feed(self, split: Split, weights: Mapping[str, Array], batch: int, order: Order) -> Feed:
+        """Register a split with the engine."""
+        return feed(self.session, self.model, split, weights, batch, order)
 
     def weights_of(self, split: Split, balance: bool = False) -> dict[str, Array]:
         """Sample weights of each output: the data's own, or those of its classes; none where neither is given."""
@@ -139,6 +133,9 @@ class Runner:
         for name, y in split.targets.items():
             own = np.ones(len(split), np.float32) if split.sample_weight is None else split.sample_weight
             if wanted is not None:
+                if isinstance(y, Streamed):
+                    message = f"`class_weight` needs all labels of `{name}` at once, and they are too large for that"
+                    raise Failure(Problem("E405", message, help="give each sample its weight: `sample_weight_train`"))
                 own = own * class_weights(y, wanted, self.model.classes(name))
             found[name] = np.ascontiguousarray(own, np.float32)
         return found
@@ -151,7 +148,13 @@ class Runner:
         if key not in self._evaluation:
             program = evaluation_program(self.model.graph, self.model.targets, bool(weights), self.exact)
             self._evaluation[key] = self.session.add_program(program, batch)
-        return Evaluation(self, split, batch, self._evaluation[key], self.feed(split, weights), weights)
+
+        def rows(number: int) -> Array | None:
+            found = np.arange(number * batch, min((number + 1) * batch, len(split)))
+            return found if len(found) else None
+
+        batches = math.ceil(len(split) / batch)
+        return Evaluation(self, batches, self._evaluation[key], self.feed(split, weights, batch, rows))
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
@@ -202,26 +205,16 @@ class Evaluation:
     """Loss and metrics of one split, as often as asked."""
 
     runner: Runner
-    split: Split
-    batch: int
+    batches: int
     job: int
-    feed: int
-    weights: dict[str, Array]
+    feed: Feed
 
     def run(self, between: Callable[[], None] = lambda: None) -> Logs:
         """The figures; `between` is called after every batch."""
         averages = Averages(self.runner.model)
-        weight = next(iter(self.weights.values()), None)
-        for start in range(0, len(self.split), self.batch):
-            index = np.arange(start, min(start + self.batch, len(self.split)))
-            job = self.runner.session.run(self.job, self.feed, index)
-            averages.add(self.runner.session, job, self.split, index, weight)
+        for number in range(self.batches):
+            batch = self.feed.batch(number)
+            job = self.runner.session.run(self.job, self.feed.number, batch.index)
+            averages.add(self.runner.session, job, batch)
             between()
         return averages.logs()
-
-
-def _target(array: Array, model: Model, name: str) -> Array:
-    """Targets in the dtype and shape of the program: (n,) numbers stand for (n, 1)."""
-    target = model.targets[name]
-    kind = np.float32 if target.dtype == "float" else np.dtype(target.dtype)
-    return np.ascontiguousarray(array, kind).reshape(len(array), *target.shape)

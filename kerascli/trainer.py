@@ -57,10 +57,10 @@ class Trainer:
         self.batches = math.ceil(len(train) / self.batch)
         self.steps = training.steps_per_epoch or self.batches
         session, model = runner.session, runner.model
-        self.weights = runner.weights_of(train, balance=True)
-        program = training_program(model.graph, model.targets, bool(self.weights), runner.exact)
+        weights = runner.weights_of(train, balance=True)
+        program = training_program(model.graph, model.targets, bool(weights), runner.exact)
         self.job = session.add_program(program, self.batch)
-        self.fed = runner.feed(train, self.weights)
+        self.feed = runner.feed(train, weights, self.batch, self.rows)
         self.validation = runner.evaluation(validation) if validation else None
         self._order: tuple[int, Array] | None = None
         self.iteration = 0
@@ -161,13 +161,12 @@ class Trainer:
     def _steps(self, acting: list[tuple[Callback, State]]) -> None:
         """The steps of the epoch at hand that are not done yet."""
         session, averages = self.runner.session, self.averages
-        weight = next(iter(self.weights.values()), None)
         busy = [(callback, state) for callback, state in acting if callback.every_batch]
         while self.step < self.steps and not self.stop_reason:
-            index = self.rows(self.iteration)
+            batch = self.feed.batch(self.iteration)
             rate = self.spec.optimizer.rate(self.iteration, self._rate)
-            job = session.run(self.job, self.fed, index, self.iteration, rate)
-            averages.add(session, job, self.train, index, weight)
+            job = session.run(self.job, self.feed.number, batch.index, self.iteration, rate)
+            averages.add(session, job, batch)
             self.iteration, self.step = self.iteration + 1, self.step + 1
             if busy:
                 logs = averages.logs()

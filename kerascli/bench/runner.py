@@ -116,8 +116,8 @@ def _prepare(checked: Checked, settings: Sequence[str], threads: int, folder: Pa
         adapted=adapted,
     )
     arrays = {
-        "x": [train.inputs[name] for name in graph.inputs],
-        "y": [train.targets[name] for name in graph.outputs],
+        "x": [train.inputs[name][:] for name in graph.inputs],
+        "y": [train.targets[name][:] for name in graph.outputs],
         "w": [weights[name] for name in graph.outputs] if weights else [],
     }
     job.write(folder, arrays)

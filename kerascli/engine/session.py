@@ -15,6 +15,7 @@ import numpy as np
 from kerascli.engine.machine import Bound, Machine
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameters
+from kerascli.engine.readers import Readers, Task, start_readers
 from kerascli.engine.team import Team, start_team
 from kerascli.engine.update import parts
 from kerascli.ops.ir import Array, Call, Carried
@@ -48,7 +49,7 @@ class Session:
         processes: bool | None = None,
     ) -> None:
         self.parameters, self.memory, self.seed, self.optimizer = parameters, memory, seed, optimizer
-        self._workers, self._processes = max(workers, 1), processes
+        self.workers, self._processes = max(workers, 1), processes
         self._constraints = dict(constraints or {})
         self.carried: dict[str, Array] = {}
         """What batches hand on to the next, whichever program runs: states of stateful layers, zeros at first."""
@@ -58,6 +59,8 @@ class Session:
         """Job, rows, feed, iteration of the run at hand."""
         self._rate = memory.zeros((1,), np.float64)
         self._team: Team | None = None
+        self._tasks: list[Task] = []
+        self._readers: Readers | None = None
         self._parts = parts(optimizer, parameters) if optimizer else []
 
     # ---- registration
@@ -93,6 +96,19 @@ class Session:
         self._feeds.append(arrays)
         return len(self._feeds) - 1
 
+    def add_task(self, task: Task) -> int:
+        """Something that readers do. Returns its number."""
+        self.stop()
+        self._tasks.append(task)
+        return len(self._tasks) - 1
+
+    @property
+    def readers(self) -> Readers:
+        """As many as there are workers; others after a registration."""
+        if self._readers is None:
+            self._readers = start_readers(self.workers, self._tasks, self._processes)
+        return self._readers
+
     def plan(self, job: int) -> Plan:
         return self._jobs[job].plan
 
@@ -109,7 +125,7 @@ class Session:
         self._rate[0] = rate
         if self._team is None:
             lanes = max(j.plan.lanes for j in self._jobs)  # a worker without a lane would only be waited for
-            self._team = start_team(min(self._workers, lanes), self._work, self.memory, self._processes)
+            self._team = start_team(min(self.workers, lanes), self._work, self.memory, self._processes)
         self._team.run()
         return self._jobs[job]
 
@@ -128,7 +144,10 @@ class Session:
         return {name: float(job.machine.result(value, 0)) for name, value in job.program.losses.items()}
 
     def stop(self) -> None:
-        """End the workers; the next run starts them again."""
+        """End the workers and the readers; the next run starts them again."""
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None
         if self._team is not None:
             self._team.close()
             self._team = None

@@ -173,7 +173,7 @@ class Processes:
         try:
             for number in (signal.SIGINT, signal.SIGTERM):  # the parent finishes the step, and ends this process
                 signal.signal(number, signal.SIG_IGN)
-            _die_with_parent(parent)
+            die_with_parent(parent)
             self._pids = {}
             while True:
                 self._meet(worker, parent)
@@ -249,7 +249,7 @@ class Processes:
             os.close(self._report)
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ask Linux to end this process with its parent (prctl PR_SET_PDEATHSIG)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -13,20 +13,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Component, nearest, snake_case
 from kerascli.errors import Failure, Problem, SpecFailure
 from kerascli.learned import Learned
-from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
-from kerascli.sources.lines import decoded
-from kerascli.sources.targets import encode_labels, resolve_encoding, without_one
+from kerascli.preprocessing import Array, Preprocessing
+from kerascli.sources.rows import Samples, Shape
+from kerascli.sources.targets import resolve_encoding, without_one
 
-Shape = tuple[int, ...]
 SPLITS = ("train", "validation", "test")
 
 
@@ -70,10 +68,10 @@ class Signature:
 
 @dataclass(frozen=True)
 class Split:
-    """Arrays whose first axis is the sample; keys are the names of inputs and targets."""
+    """Samples, in memory or streamed; keys are the names of inputs and targets."""
 
-    inputs: dict[str, Array]
-    targets: dict[str, Array]
+    inputs: Mapping[str, Samples]
+    targets: Mapping[str, Samples]
     sample_weight: Array | None = None
 
     def __len__(self) -> int:
@@ -92,23 +90,6 @@ class Dataset:
     """`sha256:` and the digest of the files' bytes (of the configuration, for generated data)."""
     notes: tuple[str, ...] = ()
     """What is worth saying: rows dropped, categories that training never showed."""
-
-
-class Rows(Protocol):
-    """An array, or what can make one of any range of rows."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice, /) -> Array: ...
-
-
-@dataclass(frozen=True)
-class Part:
-    """Uncut data of one split as the source keeps them."""
-
-    inputs: Mapping[str, Rows]
-    targets: Mapping[str, Rows]
-    sample_weight: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +122,8 @@ class Source(Component):
     """Fraction of the samples, cut from the end before `validation_split`, that tests."""
     limit: int | None = Field(None, ge=1)
     """At most this many samples, the first ones, of each split."""
+    stratify: bool = False
+    """Whether every class is spread evenly over the samples before the splits are cut, so that each has its share."""
     target_encoding: Encoding = "auto"
     """Labels as `integer` ids, `one_hot` vectors, or values as they are (`none`); `auto` is what the loss needs."""
     allow_nan: bool = False
@@ -232,79 +215,6 @@ class Source(Component):
         return {split: cut.stop - cut.start for split, cut in self.limited(cuts).items()}
 
 
-class _ArraySource(Source):
-    """A source whose data are arrays already."""
-
-    def outline(self, base: Path) -> tuple[dict[str, InputInfo], dict[str, TargetInfo], dict[str, int]]:
-        """Inputs, targets and the rows stored of each split, without reading the data."""
-        raise NotImplementedError
-
-    def parts(self, base: Path, seed: int) -> dict[str, Part]:
-        """The arrays of each split."""
-        raise NotImplementedError
-
-    def fingerprint(self, base: Path, seed: int) -> str:
-        raise NotImplementedError
-
-    def peek(
-        self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = (), raw: Mapping[str, str] = {}
-    ) -> Signature:
-        found, targets, rows = self.outline(base)
-        return Signature(
-            {name: found[own] for name, own in named(found, inputs, "input").items()},
-            {name: targets[own] for name, own in named(targets, outputs, "target").items()},
-            self.sizes(self.cuts(rows)),
-        )
-
-    def load(
-        self,
-        base: Path,
-        seed: int,
-        encoding: Mapping[str, str] | None = None,
-        inputs: Sequence[str] = (),
-        outputs: Sequence[str] = (),
-        raw: Mapping[str, str] = {},
-    ) -> Dataset:
-        found, infos, rows = self.outline(base)
-        wanted, aims = named(found, inputs, "input"), named(infos, outputs, "target")
-        encodings = {
-            name: resolve_encoding(self.encoding_of(name, encoding), infos[own].classes) for name, own in aims.items()
-        }
-        parts = self.parts(base, seed)
-        splits = {}
-        for split, cut in self.limited(self.cuts(rows)).items():
-            part = parts[cut.part]
-            arrays = {name: served(part.inputs[own][cut.rows]) for name, own in wanted.items()}
-            targets = {name: part.targets[own][cut.rows] for name, own in aims.items()}
-            weight = None if part.sample_weight is None else part.sample_weight[cut.rows].astype(np.float32)
-            if not self.allow_nan:
-                extra = {} if weight is None else {"sample_weight": weight}
-                require_finite({**arrays, **targets, **extra}, f"the {split} split")
-            labels = {
-                name: encode_labels(
-                    targets[name],
-                    encodings[name],
-                    infos[own].classes,
-                    infos[own].class_names,
-                    f"target `{name}` of the {split} split",
-                )
-                for name, own in aims.items()
-            }
-            splits[split] = Split(arrays, labels, weight)
-        preprocessing = Preprocessing(
-            inputs={name: InputLayout(shape=found[own].shape, dtype=found[own].dtype) for name, own in wanted.items()},
-            targets={
-                name: TargetLayout(
-                    encoding=encodings[name], classes=infos[own].classes, class_names=infos[own].class_names
-                )
-                for name, own in aims.items()
-            },
-        )
-        return Dataset(
-            splits["train"], splits.get("validation"), splits.get("test"), preprocessing, self.fingerprint(base, seed)
-        )
-
-
 def named(found: Mapping[str, object], wanted: Sequence[str], what: str) -> dict[str, str]:
     """Wanted name → name in the data. A single wanted name may stand for the single one there is."""
     if not wanted:
@@ -331,54 +241,6 @@ def named(found: Mapping[str, object], wanted: Sequence[str], what: str) -> dict
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     near = nearest(name, list(names))
     return f"did you mean `{near}`?" if near else ""
-
-
-def served_dtype(stored: np.dtype[Any]) -> str | None:
-    """What an input is served as: uint8 stays, other integers become int32, floats float32, texts `string`; None for
-    anything else."""
-    if stored == np.uint8:
-        return "uint8"
-    kinds = {"b": "int32", "i": "int32", "u": "int32", "f": "float32", "U": "string", "S": "string", "T": "string"}
-    return kinds.get(stored.kind)
-
-
-def served(values: Array) -> Array:
-    """The array in the dtype that it is served in; integers that int32 cannot hold are an error."""
-    dtype = served_dtype(values.dtype)
-    if dtype == "string":
-        return decoded(values)
-    if dtype == "int32" and values.dtype.itemsize >= 4 and values.size:
-        low, high = values.min(), values.max()
-        if low < -(2**31) or high >= 2**31:
-            raise Failure(Problem("E403", f"integers from {low} to {high} do not fit 32 bits", help="store floats"))
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and that is reported
-        return np.ascontiguousarray(values, dtype)
-
-
-def require_finite(arrays: Mapping[str, Array], where: str, first: int = 0) -> None:
-    """Raises E404 that names the first NaN or infinity of each array; `first` is the number of the first sample."""
-    problems = []
-    for name, values in arrays.items():
-        if values.dtype.kind != "f":
-            continue
-        rows = max(1, (1 << 20) // max(1, math.prod(values.shape[1:])))
-        for start in range(0, len(values), rows):
-            wrong = ~np.isfinite(values[start : start + rows])
-            if wrong.any():
-                place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-                at = [start + int(place[0]), *(int(index) for index in place[1:])]
-                value = values[tuple(at)]
-                at[0] += first
-                problems.append(
-                    Problem(
-                        "E404",
-                        f"`{name}` of {where} has {value} at {at}",
-                        help="mend the data, or allow it: `dataset: {allow_nan: true}`",
-                    )
-                )
-                break
-    if problems:
-        raise Failure(problems)
 
 
 def digest_of_files(paths: Iterable[Path]) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from kerascli.component import Example
 from kerascli.preprocessing import Array
-from kerascli.sources.base import InputInfo, Part, TargetInfo, _ArraySource, digest_of_files
+from kerascli.sources.arrays import Part, _ArraySource
+from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files
 
 _MNIST_ROWS = {"train": 60_000, "test": 10_000}
 _CHUNK = 5_000

@@ -13,7 +13,9 @@ from pydantic_core import PydanticCustomError
 from kerascli.component import Example, FilePath
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array
-from kerascli.sources.base import InputInfo, Part, TargetInfo, _ArraySource, digest_of_files, served_dtype
+from kerascli.sources.arrays import Part, _ArraySource
+from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files
+from kerascli.sources.rows import served_dtype
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_INFLATION = 1100

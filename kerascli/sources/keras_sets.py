@@ -15,7 +15,8 @@ from kerascli.component import Example
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array
 from kerascli.sources import restricted_pickle
-from kerascli.sources.base import InputInfo, Part, TargetInfo, _ArraySource, digest_of_files
+from kerascli.sources.arrays import Part, _ArraySource
+from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files
 from kerascli.sources.bundled import About
 from kerascli.sources.download import Remote, fetch
 from kerascli.sources.idx import read_idx

@@ -13,7 +13,8 @@ from kerascli.component import Example
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array
 from kerascli.sources import restricted_pickle
-from kerascli.sources.base import InputInfo, Part, TargetInfo
+from kerascli.sources.arrays import Part
+from kerascli.sources.base import InputInfo, TargetInfo
 from kerascli.sources.bundled import About
 from kerascli.sources.download import Remote, fetch
 from kerascli.sources.keras_sets import GOOGLE, _KerasSet, reading, shuffled

@@ -16,7 +16,9 @@ from pydantic import Field
 from kerascli.component import Example, FilePath
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array
-from kerascli.sources.base import InputInfo, Part, TargetInfo, _ArraySource, did_you_mean, digest_of_files, served_dtype
+from kerascli.sources.arrays import Part, _ArraySource
+from kerascli.sources.base import InputInfo, TargetInfo, did_you_mean, digest_of_files
+from kerascli.sources.rows import served_dtype
 
 SUFFIXES = {"train": "train", "validation": "val", "test": "test"}
 _MOST_LABELS = 1 << 27

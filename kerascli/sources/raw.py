@@ -14,9 +14,10 @@ import numpy as np
 
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout, Unseen
-from kerascli.sources.base import InputInfo, Source, Split, require_finite, served, served_dtype
+from kerascli.sources.base import InputInfo, Source, Split
 from kerascli.sources.lines import only_text, open_lines
 from kerascli.sources.npz import open_archive
+from kerascli.sources.rows import require_finite, served, served_dtype
 from kerascli.sources.table import Columns, Format, TableText, gather, numbers, open_table, read_table
 from kerascli.sources.tabular import _Tabular, describe_unseen, encode_split
 from kerascli.sources.targets import encode_labels

@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, Ints
 from kerascli.preprocessing import Array
-from kerascli.sources.base import InputInfo, Part, TargetInfo, _ArraySource
+from kerascli.sources.arrays import Part, _ArraySource
+from kerascli.sources.base import InputInfo, TargetInfo
 
 _SHAPES = {"classification": (20,), "regression": (8,), "images": (28, 28, 1), "sequences": (100,)}
 

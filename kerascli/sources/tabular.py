@@ -34,9 +34,9 @@ from kerascli.sources.base import (
     TargetInfo,
     did_you_mean,
     digest_of_files,
-    require_finite,
 )
 from kerascli.sources.layout import Names, input_layout, raw_features, target_layout
+from kerascli.sources.rows import require_finite
 from kerascli.sources.table import MOST_CATEGORIES, Columns, ColumnSurvey, Format, Survey, read_columns, survey
 from kerascli.sources.targets import encode_labels, require_two, resolve_encoding
 

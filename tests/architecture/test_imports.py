@@ -19,7 +19,7 @@ preprocessing data templates sources callbacks
 diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
-model bounds runner trainer adaptation
+model bounds feed runner trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
 curves run checkpoint stored predictions
 outcome resume training launch verify
