@@ -27,6 +27,10 @@ from kerascli.spec import Loaded
 from kerascli.yamltext import Place
 
 
+MANY = 1_000_000
+"""Inputs of a layer that takes any number."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One call of a layer."""
@@ -275,7 +279,8 @@ class _Builder:
         if layer.number > len(source.further):
             given = f"{source.title} has {len(source.further) + 1} outputs" if source.further else "it has one output"
             help = f"read `{source.name}`" + f" to `{source.name}:{len(source.further)}`" * bool(source.further)
-            help += ", or give it `return_state: true`" * (getattr(source.layer, "return_state", None) is False)
+            for key in ("return_state", "return_attention_scores"):
+                help += f", or give it `{key}: true`" * (getattr(source.layer, key, None) is False)
             if isinstance(source.layer, _Exit) and source.layer.count > 1:
                 given = f"{source.title} has {source.layer.count} outputs"
                 help = f"read `{source.name}` to `{source.name}:{source.layer.count - 1}`"
@@ -351,7 +356,8 @@ class _Builder:
         if low <= count <= high:
             return True
         many = {1: "one input", 2: "two inputs"}
-        wanted = many.get(low, f"{low} inputs") + (" or more" if high > low else "")
+        more = f"{low} to {high} inputs" if high < MANY else many.get(low, f"{low} inputs") + " or more"
+        wanted = more if high > low else many.get(low, f"{low} inputs")
         names = ", ".join(f"`{name}`" for name in draft.inputs)
         help = "join them first, with Concatenate or Add" if count > high else "name them in `inputs: [a, b]`"
         self.fail("E303", draft, f"{draft.title} takes {wanted}, not {count}", f"reads {names}", help)
@@ -372,7 +378,7 @@ class _Builder:
 
 def arity(layer: type[Layer]) -> tuple[int, int]:
     """How many inputs its `call` and `infer_shape` take, at least and at most."""
-    low, high = 1, 1_000_000
+    low, high = 1, MANY
     for method, own in ((layer.call, 3), (layer.infer_shape, 1)):
         parameters = list(inspect.signature(method).parameters.values())[own:]
         places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
