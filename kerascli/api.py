@@ -10,6 +10,7 @@ import numpy as np
 from kerascli.check import Checked
 from kerascli.engine.team import cores
 from kerascli.errors import Failure, Problem
+from kerascli.inspection import Inspection, inspect
 from kerascli.launch import resume, train
 from kerascli.model import Model
 from kerascli.ops.ir import Array
@@ -30,6 +31,7 @@ __all__ = [
     "Interrupted",
     "Outcome",
     "checked_again",
+    "data",
     "evaluate",
     "export",
     "load",
@@ -50,6 +52,16 @@ def plan(checked: Checked, predict: bool = False) -> tuple[Program, Plan]:
         else training_program(model.graph, model.targets, training.class_weight is not None, exact)
     )
     return program, make_plan(program.sinks(), training.batch_size)
+
+
+def data(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Inspection:
+    """What is in the dataset of a spec, in all splits or the named ones, and what is suspicious about it."""
+    return inspect(path, overrides, splits, progress)
 
 
 def opened(stored: Stored, which: str, workers: int | None) -> Runner:

@@ -142,6 +142,16 @@ def pairs(items: Mapping[str, str]) -> Text:
     return Text(_safe("\n".join(lines)))
 
 
+def lines(found: Iterable[tuple[str, str]], width: int | None) -> None:
+    """Lines, each with its style; what does not fit into `width` cells is cut off."""
+    console = out()
+    for line, style in found:
+        text = Text(_safe(line), style)
+        if width is not None:
+            text.truncate(width, overflow="ellipsis")
+        console.print(text)
+
+
 def bytes_shown(count: float) -> str:
     """A number of bytes as people say it."""
     for unit in ("B", "KB", "MB", "GB"):

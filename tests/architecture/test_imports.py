@@ -23,6 +23,7 @@ model bounds feed runner trainer adaptation
 keras_graph keras_config keras_layout keras_files exporters
 curves run checkpoint stored predictions
 outcome resume training launch verify
+inspection
 explain schema overview comparison summary plot
 api bench
 cli
