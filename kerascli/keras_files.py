@@ -1,4 +1,4 @@
-"""Weights in Keras's files: `.weights.h5`, `.keras` and the legacy whole-model `.h5`. The only door to h5py.
+"""Weights in Keras's files: `.weights.h5`, `.keras` and the legacy whole-model `.h5`.
 
 Weights match by structure and never by name. What is read is bounded by what the graph expects: a dataset is looked at
 only where a weight must lie, and read only if it is a plain array of that shape in the same file.
@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import h5py
 import numpy as np
 
-from kerascli import files
+from kerascli import files, hdf5
 from kerascli.component import snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
@@ -47,8 +47,6 @@ WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 ATTRIBUTE_LIMIT = 64512
 """Bytes that HDF5 takes in one attribute; Keras cuts longer lists of names in pieces."""
-
-CHUNK = 2**16
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,7 +165,7 @@ def load_optimizer(path: Path, graph: Graph, name: str, optimizer: Optimizer) ->
     variables: dict[str, Array] = {}
     with _opened(path, places(graph)) as file:
         for index, (variable, shape) in enumerate(shapes.items()):
-            dataset = _dataset(file, f"optimizer/vars/{index}")
+            dataset = hdf5.dataset(file, f"optimizer/vars/{index}")
             if dataset is None or dataset.shape != shape:
                 return None
             variables[variable] = np.asarray(dataset[()], "int32" if variable == "iteration" else "float32")
@@ -187,7 +185,7 @@ def _keras3(
     file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
     for place in wanted:
-        dataset = _dataset(file, place.dataset)
+        dataset = hdf5.dataset(file, place.dataset)
         if dataset is None:
             problems.append(_misfit(path, place, f"it has no plain dataset `{place.dataset}`"))
         elif dataset.shape != place.spec.shape:
@@ -196,9 +194,9 @@ def _keras3(
             yield place.path, _read(dataset, place)
     known = {place.group for place in wanted}
     for above in sorted({"layers", *(group.rpartition("/")[0] for group in known)}):
-        stored = _group(file, above)
+        stored = hdf5.group(file, above)
         for name in stored if stored is not None else ():
-            if f"{above}/{name}" not in known and _dataset(file, f"{above}/{name}/vars/0") is not None:
+            if f"{above}/{name}" not in known and hdf5.dataset(file, f"{above}/{name}/vars/0") is not None:
                 message = f"`{path.name}` has weights of a layer `{name}` that the model lacks"
                 problems.append(Problem("E505", message, path))
 
@@ -207,13 +205,13 @@ def _legacy(
     file: h5py.File, path: Path, wanted: Mapping[str, list[Place]], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
     """Layers that have weights, in the file's order; the weights of each in the order of its names."""
-    root = _group(file, "model_weights") or file
+    root = hdf5.group(file, "model_weights") or file
     stored: list[tuple[str, list[h5py.Dataset | None]]] = []
     for layer in _names(root, "layer_names"):
-        group = _group(root, layer)
+        group = hdf5.group(root, layer)
         names = _names(group, "weight_names") if group is not None else []
         if group is not None and names:
-            stored.append((layer, [_dataset(group, name) for name in names]))
+            stored.append((layer, [hdf5.dataset(group, name) for name in names]))
     mine = {name: own for name, own in wanted.items() if own}
     if len(stored) != len(mine):
         message = f"`{path.name}` has weights for {len(stored)} layers, the model needs {len(mine)}"
@@ -265,34 +263,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> byte
 
 
 def _is_legacy(file: h5py.File) -> bool:
-    return "layer_names" in file.attrs or "layer_names0" in file.attrs or _group(file, "model_weights") is not None
-
-
-def _group(parent: h5py.Group, name: str) -> h5py.Group | None:
-    found = _follow(parent, name)
-    return found if isinstance(found, h5py.Group) else None
-
-
-def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset | None:
-    """A plain array of numbers in this very file: nothing external, virtual, or made of references."""
-    found = _follow(parent, name)
-    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual or found.shape is None:
-        return None
-    if found.chunks and prod(found.chunks) > 4 * max(found.size, CHUNK):
-        return None  # HDF5 would allocate the whole chunk for one element of it
-    return found if found.dtype.kind in "fiub" else None
-
-
-def _follow(parent: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """Step by step through hard links alone: soft and external links could lead anywhere."""
-    here: Any = parent
-    for step in name.split("/"):
-        if not isinstance(here, h5py.Group) or not step or step == ".":
-            return None
-        if not isinstance(here.get(step, getlink=True), h5py.HardLink):
-            return None
-        here = here[step]
-    return here
+    return "layer_names" in file.attrs or "layer_names0" in file.attrs or hdf5.group(file, "model_weights") is not None
 
 
 def _names(group: h5py.Group, key: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from tests.architecture.code import Module, modules
 
 STAGES = """
-errors component left_out docs codes files downloads yamltext
+errors component left_out docs codes files downloads yamltext hdf5
 ops hashes
 constraints initializers regularizers activations schedules learned
 layer layers losses metrics optimizers
@@ -19,7 +19,7 @@ preprocessing data templates sources callbacks
 diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
-model bounds feed runner trainer adaptation
+model bounds feed runner trainer adaptation diagnosis
 keras_graph keras_config keras_layout keras_files exporters
 curves run checkpoint stored predictions
 outcome resume training launch verify
@@ -33,12 +33,13 @@ ORDER = STAGES.split()
 
 DOORS = {
     "yaml": ("yamltext",),
-    "h5py": ("keras_files",),
+    "h5py": ("hdf5", "keras_files", "sources.hdf5"),
     "click": ("cli",),
     "rich": ("cli.render", "cli.progress", "cli.download_bar"),
     "pickle": ("sources.restricted_pickle",),
     "threadpoolctl": ("engine.team",),
     "tensorboard": ("callbacks.tensorboard",),
+    "mlflow": ("callbacks.mlflow",),
     "ctypes": ("engine.team", "bench"),
     "mmap": ("engine.memory",),
     "threading": ("engine.team", "training"),
