@@ -26,7 +26,6 @@ from kerascli.sources.base import Signature, Split
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
 
-
 MANY = 1_000_000
 """Inputs of a layer that takes any number."""
 

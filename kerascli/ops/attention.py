@@ -170,10 +170,7 @@ class Attention(_OfHeads):
 
 
 class AttentionGradient(_OfHeads):
-    """The gradient of the packed inputs; or that of the queries, and further those of keys and values.
-
-    What is written for the column of ones has no meaning.
-    """
+    """The gradient of the packed inputs; or that of the queries, and further those of keys and values."""
 
     def infer(self, *inputs: Value) -> Type:
         return inputs[0].type
@@ -205,7 +202,7 @@ class AttentionGradient(_OfHeads):
         if dropped is not None:
             calls.append(partial(np.multiply, weights, a["drop"], dropped))
         passed = self.by_group(weights if dropped is None else dropped)
-        calls.append(partial(np.matmul, passed.swapaxes(2, 3), down, dv))
+        calls += [partial(np.matmul, passed.swapaxes(2, 3), down[..., :-1], dv[..., :-1]), partial(dv[..., -1].fill, 0)]
         if self.dead == "mean":
             calls.append(partial(np.multiply, beside, rest[2], beside))
         grouped = self.by_group(slopes)
