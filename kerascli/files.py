@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
+import itertools
 import json
 import os
 import secrets
@@ -12,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kerascli.errors import Failure, Problem
+
+MOST_NAMES = 10_000
+"""Names of a folder that are looked through for one that was meant."""
 
 
 @contextlib.contextmanager
@@ -72,6 +77,34 @@ def cannot_write(path: Path, error: OSError) -> Failure:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     help = "make room on that disk" if full else ""
     return Failure(Problem("E501", f"cannot write `{path}`: {error.strerror or error}", path, help=help))
+
+
+def cannot_read(path: Path, error: OSError | None = None, what: str = "") -> Failure:
+    """A file of data that is not there, with the nearest names that are, or that the system refuses."""
+    if error is None or isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return Failure(Problem("E401", f"there is no file `{path}`{what}", path, help=_nearest(path)))
+    help = "it is a folder, and a file is wanted" if path.is_dir() else ""
+    return Failure(Problem("E401", f"cannot read `{path}`{what}: {error.strerror or error}", path, help=help))
+
+
+def _nearest(path: Path) -> str:
+    """What may have been meant by a path that does not exist: names beside the first part of it that is absent."""
+    absent = path
+    while not absent.parent.is_dir():
+        absent = absent.parent
+    begin = f"there is no folder `{absent}`" if absent != path else ""
+    try:
+        names = sorted(entry.name for entry in itertools.islice(os.scandir(absent.parent), MOST_NAMES))
+    except OSError:
+        return begin
+    lower = {name.lower(): name for name in names}
+    near = [lower[name] for name in difflib.get_close_matches(absent.name.lower(), lower, 3, 0.7)]
+    if near:
+        end = f"did you mean {' or '.join(f'`{absent.with_name(name)}`' for name in near)}?"
+    else:
+        alike = [name for name in names if path.suffix and name.endswith(path.suffix)]
+        end = f"beside it are {', '.join(f'`{name}`' for name in alike[:5])}" if alike else ""
+    return "; ".join(part for part in (begin, end) if part)
 
 
 def _sync(path: Path) -> None:

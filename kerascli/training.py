@@ -20,6 +20,7 @@ from kerascli.checkpoint import KEPT, Checkpoints, State
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
+from kerascli.files import cannot_read
 from kerascli.host import raw_inputs
 from kerascli.keras_layout import OptimizerState, optimizer_state
 from kerascli.model import Model
@@ -324,5 +325,5 @@ def initial_weights(source: str, runs: Path, model: Model) -> dict[str, Array]:
     if path.is_file():
         return keras_files.load_weights(path, model.graph)
     if path.suffix in (".keras", ".h5"):
-        raise Failure(Problem("E401", f"there is no file `{path}` to take the initial weights from", path))
+        raise cannot_read(path, what=" to take the initial weights from")
     return keras_files.load_weights(Run.open(find(source, runs)).weights, model.graph)

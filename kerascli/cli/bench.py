@@ -21,6 +21,7 @@ WIDTH = 120
 @options.threads
 @click.option("--with", "engines", default=ENGINES, show_default=True, metavar="NAMES", help="Engines, with commas.")
 @click.option("--samples", type=click.IntRange(1), help="Training samples of an epoch; by default up to 12800.")
+@options.offline
 @options.as_json
 def command(
     spec: Path,

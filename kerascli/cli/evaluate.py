@@ -16,6 +16,7 @@ from kerascli.cli import options
 @options.weights
 @options.runs_dir
 @options.threads
+@options.offline
 @options.as_json
 def command(
     run: str, split: str | None, data: Path | None, weights: str, runs_dir: Path, threads: int | None, as_json: bool

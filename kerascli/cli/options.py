@@ -28,11 +28,18 @@ weights: Decorator = click.option(
 )
 
 
+def _stay_offline(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """For this command alone: a process may run several."""
+    if value:
+        token = OFFLINE.set(True)
+        context.call_on_close(lambda: OFFLINE.reset(token))
+
+
 offline: Decorator = click.option(
     "--offline",
     is_flag=True,
     expose_value=False,
-    callback=lambda context, parameter, value: OFFLINE.set(value or OFFLINE.get()),
+    callback=_stay_offline,
     help="Fetch nothing: data sets must be there already.",
 )
 

@@ -13,6 +13,7 @@ from kerascli.cli import options
 @options.spec
 @options.settings
 @click.option("--predict", is_flag=True, help="The program of prediction instead of a training step.")
+@options.offline
 @options.as_json
 def command(spec: Path, settings: tuple[str, ...], predict: bool, as_json: bool) -> None:
     """Show the compiled program: operations, places, costs.

@@ -21,6 +21,7 @@ from kerascli.cli import options
 @options.weights
 @options.runs_dir
 @options.threads
+@options.offline
 @options.as_json
 def command(
     run: str,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="SPEC|RUN")
 @options.runs_dir
 @options.settings
+@options.offline
 @options.as_json
 def command(target: str, runs_dir: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Show layers, shapes, parameters, memory and FLOPs."""

@@ -36,6 +36,7 @@ SAVE_EVERY = 60.0
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the bounds of `expect:` as JUnit XML, for CI.")
 @click.option("--dry-run", is_flag=True, help="Check everything and show the model; train and write nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors and the run's path.")
+@options.offline
 @options.as_json
 def command(
     spec: Path | None,

@@ -13,6 +13,7 @@ from kerascli.cli import options
 @click.command()
 @click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.settings
+@options.offline
 @options.as_json
 def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -> None:
     """Check specs without training, every error at once.

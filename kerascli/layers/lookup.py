@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, FilePath
 from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
 from kerascli.hashes import fingerprints, salted
 from kerascli.layers.host import INTEGERS, Mode, Never, _Host, encoded, encoded_shape, texts
 from kerascli.learned import Learned
@@ -176,8 +177,7 @@ class _Lookup(_Host):
                 raise Failure(Problem("E402", f"the vocabulary `{path}` is larger than {LARGEST_FILE:,} bytes", path))
             lines = path.read_text("utf-8").split("\n")
         except OSError as error:
-            message = f"cannot read the vocabulary `{path}`: {error.strerror or error}"
-            raise Failure(Problem("E401", message, path)) from None
+            raise cannot_read(path, error, " for the vocabulary") from None
         except UnicodeDecodeError:
             raise Failure(Problem("E402", f"the vocabulary `{path}` is not UTF-8 text", path)) from None
         while lines and not lines[-1]:

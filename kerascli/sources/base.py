@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Component, nearest, snake_case
 from kerascli.errors import Failure, Problem, SpecFailure
+from kerascli.files import cannot_read
 from kerascli.learned import Learned
 from kerascli.preprocessing import Array, Preprocessing
 from kerascli.sources.rows import Samples, Shape
@@ -252,5 +253,5 @@ def digest_of_files(paths: Iterable[Path]) -> str:
                 while block := stream.read(1 << 20):
                     digest.update(block)
         except OSError as error:
-            raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+            raise cannot_read(path, error) from None
     return f"sha256:{digest.hexdigest()}"

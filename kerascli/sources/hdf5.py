@@ -12,6 +12,7 @@ import numpy as np
 from kerascli import hdf5
 from kerascli.component import Example
 from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
 from kerascli.preprocessing import Array
 from kerascli.sources.base import digest_of_files
 from kerascli.sources.named_arrays import Archive, Header, _NamedArrays
@@ -78,10 +79,10 @@ def open_hdf5(path: Path) -> Iterator[Hdf5Archive]:
     try:
         with h5py.File(path, "r") as file:
             yield Hdf5Archive(path, file)
-    except FileNotFoundError:
-        raise Failure(Problem("E401", f"there is no file `{path}`", path)) from None
+    except FileNotFoundError as error:
+        raise cannot_read(path, error) from None
     except (PermissionError, IsADirectoryError) as error:
-        raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+        raise cannot_read(path, error) from None
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
         message = f"`{path}` is damaged or no HDF5 file: {error or type(error).__name__}"
         raise Failure(Problem("E402", message, path, help="write it with h5py")) from None
@@ -113,5 +114,5 @@ class Hdf5(_NamedArrays):
                     stream.seek((size - _BLOCK) * place // (_PLACES - 1))
                     digest.update(stream.read(_BLOCK))
         except OSError as error:
-            raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+            raise cannot_read(path, error) from None
         return f"sha256:{digest.hexdigest()}"

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, FilePath
 from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
 from kerascli.preprocessing import Array
 from kerascli.sources.arrays import Part, _ArraySource
 from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files
@@ -102,7 +103,7 @@ def _read(path: Path, values: bool) -> tuple[tuple[int, ...], np.dtype[Any], byt
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(path, str(error)) from None
     except OSError as error:
-        raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+        raise cannot_read(path, error) from None
 
 
 def _parse(

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
 from kerascli.preprocessing import Array, Preprocessing, Raw
 
 LONGEST_LINE = 1 << 24
@@ -93,8 +94,7 @@ def open_lines(path: str, stdin: TextIO) -> Iterator[Lines]:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             yield Lines(stream, path)
     except OSError as error:
-        message = f"cannot read `{path}`: {error.strerror or error}"
-        raise Failure(Problem("E401", message, Path(path))) from None
+        raise cannot_read(Path(path), error) from None
 
 
 def only_text(preprocessing: Preprocessing, specs: Mapping[str, Sample]) -> str | None:

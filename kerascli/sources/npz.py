@@ -12,6 +12,7 @@ import numpy as np
 
 from kerascli.component import Example
 from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
 from kerascli.preprocessing import Array
 from kerascli.sources.base import digest_of_files
 from kerascli.sources.named_arrays import Archive, Header, _NamedArrays
@@ -67,8 +68,8 @@ def open_archive(path: Path) -> Iterator[NpzArchive]:
     try:
         with zipfile.ZipFile(path) as file:
             yield NpzArchive(path, file)
-    except FileNotFoundError:
-        raise Failure(Problem("E401", f"there is no file `{path}`", path)) from None
+    except FileNotFoundError as error:
+        raise cannot_read(path, error) from None
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -89,7 +90,7 @@ def open_archive(path: Path) -> Iterator[NpzArchive]:
             )
         ) from None
     except OSError as error:
-        raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+        raise cannot_read(path, error) from None
 
 
 class Npz(_NamedArrays):

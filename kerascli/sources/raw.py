@@ -13,6 +13,7 @@ from typing import TextIO
 import numpy as np
 
 from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout, Unseen
 from kerascli.sources.base import InputInfo, Source, Split
 from kerascli.sources.lines import only_text, open_lines
@@ -269,8 +270,8 @@ def _load_npy(path: Path) -> Array:
     try:
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
-    except FileNotFoundError:
-        raise Failure(Problem("E401", f"there is no file `{path}`", path)) from None
+    except FileNotFoundError as error:
+        raise cannot_read(path, error) from None
     except (ValueError, EOFError, OSError) as error:
         raise Failure(
             Problem(

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from kerascli.errors import Failure, Problem, Span
+from kerascli.files import cannot_read
 from kerascli.preprocessing import Column, NumericColumn, TextColumn
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -105,7 +106,7 @@ def open_table(path: Path, form: Format, headed: bool = True) -> Iterator[TableT
         with path.open(encoding="utf-8-sig", newline="") as stream:
             yield read_table(stream, str(path), form, headed)
     except OSError as error:
-        raise Failure(Problem("E401", f"cannot read `{path}`: {error.strerror or error}", path)) from None
+        raise cannot_read(path, error) from None
 
 
 def read_table(stream: Readable, name: str, form: Format, headed: bool = True) -> TableText:

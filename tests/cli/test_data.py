@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kerascli.cli.main import main
+from kerascli.downloads import OFFLINE
 from tests.cli.session import SMALL, Shell
 
 UNSCALED = """dataset: {type: npz, path: data.npz}
@@ -92,3 +94,18 @@ def test_many_classes_and_columns_are_cut_short(shell: Shell) -> None:
     assert answer.code == 0
     assert "… and 40 more; --json has all" in answer.out
     assert "… and 10 classes between these; --json has all" in answer.out
+
+
+def test_offline_fetches_nothing_and_ends_with_the_command(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(shell.folder))
+    shell.write("dataset: boston_housing\nlayers: [{type: Dense, units: 1}]\nloss: mse\n", "absent.yaml")
+    for name in ("data", "train"):
+        answer = shell(name, "absent.yaml", "--offline")
+        assert answer.code == 1, name
+        assert "`--offline` forbids to fetch it" in answer.err, name
+    assert not OFFLINE.get()
+
+
+def test_every_command_that_reads_data_can_be_kept_offline() -> None:
+    for name in ("train", "evaluate", "predict", "bench", "summary", "plan", "validate", "data"):
+        assert main([name, "--offline", "--help"]) == 0, name

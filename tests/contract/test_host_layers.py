@@ -296,7 +296,7 @@ def test_a_vocabulary_may_be_a_file(tmp_path: Path) -> None:
     numbers.write_text("3\nfour\n", "utf-8")
     with pytest.raises(Failure, match="is no whole number"):
         layer("IntegerLookup", vocabulary=str(numbers)).learn(lambda: np.zeros(0))
-    with pytest.raises(Failure, match="cannot read the vocabulary"):
+    with pytest.raises(Failure, match=r"no file .* for the vocabulary"):
         layer("StringLookup", vocabulary=str(tmp_path / "none.txt")).learn(lambda: np.zeros(0))
 
 
