@@ -165,7 +165,7 @@ def as_served(samples: Samples, name: str, check: Check | None) -> Samples:
 def as_labels(samples: Samples, name: str, layout: TargetLayout, what: str, check: Check | None) -> Samples:
     """As the loss wants them."""
 
-    def encode(values: Array) -> Array:
+    def encode(values: Array, what: str = what) -> Array:
         return encode_labels(values, layout.encoding, layout.classes, layout.class_names, what)
 
     if not isinstance(samples, Streamed):
@@ -174,7 +174,12 @@ def as_labels(samples: Samples, name: str, layout: TargetLayout, what: str, chec
     def make(values: Array, numbers: Array) -> Array:
         if check:
             check({name: values}, numbers=numbers)
-        return encode(values)
+        try:
+            return encode(values)
+        except Failure:
+            for number, value in zip(numbers, values, strict=True):
+                encode(value[None], f"{what}, sample {number + 1:,}")  # the one that is at fault
+            raise
 
     one = encode(samples[:1])
     return samples.made(make, one.shape[1:], one.dtype)
