@@ -178,7 +178,8 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     stateful = next((node for node in nodes if node.layer.carry(*(shapes[name] for name in node.inputs))), None)
     if stateful and not problems:
         problems += _whole_batches(loaded, stateful, signature.sizes)
-    problems += _without_gradient(loaded, nodes)
+    elsewhere = {d.name for d, *_ in faults}  # told already, with the better mend
+    problems += _without_gradient(loaded, [node for node in nodes if node.name not in elsewhere])
     if problems:
         raise SpecFailure(problems)
     return Graph(nodes, outline.inputs, outline.outputs, loaded.spec.training.batch_size if stateful else None)
