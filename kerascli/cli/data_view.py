@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kerascli.cli import render
-from kerascli.inspection.facts import ColumnFacts, Finding, InputFacts, Inspection, Numbers, TargetFacts
+from kerascli.inspection.facts import BINS, ColumnFacts, Finding, InputFacts, Inspection, Numbers, TargetFacts
 
 BARS = {1: 16, 2: 9, 3: 5}
 """Cells of the bar of the most frequent class, by the number of splits beside each other."""
@@ -36,8 +36,8 @@ def show(found: Inspection) -> None:
 def _lines(found: Inspection, width: int) -> Iterator[Line]:
     total = sum(found.samples.values())
     parts = ", ".join(f"{split} {count:,}" for split, count in found.samples.items())
-    spread = ", classes spread evenly" if found.stratified else ""
-    yield f"{found.name}: {found.dataset}, {total:,} samples ({parts}{spread})", "bold"
+    spread = ", stratified" if found.stratified else ""
+    yield f"{found.name}: {found.dataset}, {total:,} sample{'s' * (total > 1)} ({parts}{spread})", "bold"
     for note in found.notes:
         yield from ((line, "") for line in textwrap.wrap(note, width, initial_indent="  ", subsequent_indent="    "))
     for name, facts in found.inputs.items():
@@ -73,19 +73,21 @@ def _input(name: str, facts: InputFacts, samples: Mapping[str, int]) -> Iterator
     yield f"Input {name}: {shape}{what.get(facts.kind, '')}", "bold"
     if facts.numbers:
         yield from _numbers(facts.numbers)
-        if facts.constant and facts.kind != "table":
+        if facts.constant and facts.kind != "table" and samples.get("train", 0) > 1:
             yield f"  {facts.constant:,} of {places:,} places have one value in all training samples", ""
         if facts.kind == "images" and any(facts.blank.values()):
             blank = ", ".join(f"{split} {count:,}" for split, count in facts.blank.items() if count)
             yield f"  images of one colour: {blank}", ""
     if facts.tokens:
-        rows: list[tuple[str, ...]] = [("", "ids", "length", "mean", "full", "padding", "unknown")]
+        told = any(t.unknown is not None for t in facts.tokens.values())
+        unknown = ("unknown",) if told else ()
+        rows: list[tuple[str, ...]] = [("", "ids", "length", "mean", "full", "padding", *unknown)]
         for split, t in facts.tokens.items():
-            unknown = "-" if t.unknown is None else _percent(t.unknown)
+            more = (_percent(t.unknown or 0),) if told else ()
             span = f"{_number(t.lengths.minimum)} … {_number(t.lengths.maximum)}"
             ids = f"{t.smallest:,} … {t.largest:,}"
-            row = (split, ids, span, _number(t.lengths.mean), _percent(t.full), _percent(t.padding), unknown)
-            rows.append((*row, _spark(t.lengths.histogram)))
+            row = (split, ids, span, _number(t.lengths.mean), _percent(t.full), _percent(t.padding), *more)
+            rows.append((*row, _spark(_halved(t.lengths.histogram))))
         yield from _aligned(rows)
     if facts.texts:
         lengths: list[tuple[str, ...]] = [("", "words", "mean", "longest", "empty")]
@@ -123,9 +125,8 @@ def _columns(found: Mapping[str, ColumnFacts], rows: int, width: int) -> Iterato
 def _values(facts: ColumnFacts, rows: int) -> str:
     train = facts.numbers.get("train")
     if train:
-        bars = [sum(pair) for pair in zip(train.histogram[::2], train.histogram[1::2], strict=True)]
         span = " … ".join(_number(value) for value in (train.minimum, _mean(train), train.maximum))
-        return f"{_spark(bars):8}  {span}"
+        return f"{_spark(_halved(train.histogram)):{BINS // 2}}  {span}"
     if facts.lengths:
         return f"{_number(facts.lengths.minimum)} … {_number(facts.lengths.maximum)} words"
     return ", ".join(f"{text} {_percent(count / max(rows, 1))}" for text, count in facts.frequent)
@@ -217,6 +218,11 @@ def _spark(histogram: Iterable[int]) -> str:
     bars = list(histogram)
     top = max(bars, default=0)
     return "".join(_HEIGHTS[math.ceil(7 * n / top)] if n else " " for n in bars) if top else ""
+
+
+def _halved(histogram: Sequence[int]) -> list[int]:
+    """The same in bins of twice the width."""
+    return [sum(pair) for pair in zip(histogram[::2], histogram[1::2], strict=True)]
 
 
 def _cut(text: str, width: int) -> str:

@@ -144,7 +144,7 @@ def _sorted(context: Context, name: str, facts: TargetFacts) -> Iterator[Finding
     train, dataset = facts.counts.get("train", ()), context.loaded.spec.dataset
     total, present = sum(train), sum(count > 0 for count in train)
     keys = [key for key in ("validation_split", "test_split") if getattr(dataset, key)]
-    if not keys or facts.runs is None or present < 2 or total < 10 * present or getattr(dataset, "stratify", False):
+    if not keys or facts.runs is None or present < 2 or total < 10 * present:
         return
     alike = sum((count / total) ** 2 for count in train)
     expected = 1 + (total - 1) * (1 - alike)
@@ -235,7 +235,7 @@ def _input(context: Context, name: str, facts: InputFacts) -> Iterator[Finding]:
         if facts.constant == size and context.samples["train"] > 1:
             message = f"{title} is the same in every training sample"
             yield Finding("one_value", "error", message, "there is nothing to learn from it: leave it out", where)
-        elif facts.constant and facts.kind == "numbers":
+        elif 0 < facts.constant < size and facts.kind == "numbers":
             message = f"{title} has {_share(facts.constant, size)} places with one value in all training samples"
             yield Finding("one_value", "note", message, "they say nothing, and could be left out", where)
         if facts.constant < size:

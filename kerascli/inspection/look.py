@@ -48,10 +48,14 @@ class _Target:
     labels: Labels
     positives: Array | None = None
     """Of a vector of zeros and ones: how often each is 1; None once another number was met."""
+    one_hot: bool = True
+    """Whether each of these vectors has a single 1."""
     shape: tuple[int, ...] = ()
 
     @property
     def classified(self) -> bool:
+        if self.positives is not None and self.one_hot:
+            return True
         return self.layout.encoding in ("integer", "one_hot") or bool(
             self.layout.classes and len(self.labels.counts) <= self.layout.classes
         )
@@ -65,6 +69,9 @@ class _Target:
         if self.positives is not None:
             binary = bool(((block == 0) | (block == 1)).all())
             self.positives = self.positives + (block == 1).sum(axis=0) if binary else None
+            self.one_hot = self.one_hot and binary and bool((block.sum(axis=-1) == 1).all())
+            if self.one_hot:
+                self.labels.add(block.argmax(axis=-1))
 
 
 @dataclass
@@ -160,7 +167,7 @@ class Look:
                 Figures(samples * math.prod(values.shape[1:])),
                 Labels(layout.classes or 0),
                 np.zeros(values.shape[1], np.int64) if vector else None,
-                values.shape[1:],
+                shape=values.shape[1:],
             )
         return found[split]
 
@@ -192,10 +199,12 @@ def _target_facts(parts: Mapping[str, _Target], class_weight: object) -> TargetF
         size = max(len(part.labels.counts) for part in parts.values())
         counts = {split: _padded(part.labels.counts, size) for split, part in parts.items()}
         names = layout.class_names or tuple(map(str, range(size)))
-        single = math.prod(shape if layout.encoding != "one_hot" else shape[:-1]) == 1
+        vectors = layout.encoding == "one_hot" or all(part.positives is not None for part in parts.values())
+        single = math.prod(shape[:-1] if vectors else shape) == 1
         runs = parts["train"].labels.runs if "train" in parts and single else None
         weights = _weights(counts.get("train", ()), class_weight)
-        return TargetFacts(shape, layout.encoding, "classes", names, layout.columns, counts, weights, runs=runs)
+        encoding = "one_hot" if vectors else layout.encoding
+        return TargetFacts(shape, encoding, "classes", names, layout.columns, counts, weights, runs=runs)
     if all(part.positives is not None for part in parts.values()):
         labels = {split: tuple(map(int, part.positives)) for split, part in parts.items() if part.positives is not None}
         names = layout.class_names or layout.columns or tuple(map(str, range(shape[0])))

@@ -45,7 +45,9 @@ class Figures:
         mean = float(values.mean())
         values -= mean
         apart, both = mean - self._mean, self._count + count
-        self._square += float(values @ values) + apart * apart * self._count * count / both
+        with np.errstate(over="ignore"):
+            square = float(values @ values)
+        self._square += square + apart * apart * self._count * count / both
         self._mean += apart * count / both
         self._count = both
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ import numpy as np
 import pytest
 
 from kerascli.inspection import Inspection, inspect
+from kerascli.inspection.look import BLOCK_BYTES, Look, Seen
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import Preprocessing
+from kerascli.sources.base import Split
+from kerascli.sources.rows import Samples, Streamed
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), *ROOT.glob("configs/bench/*.yaml")])
@@ -149,7 +155,8 @@ def test_ids_and_texts_are_measured(tmp_path: Path) -> None:
     net = "layers: [{type: Embedding, input_dim: %d, output_dim: 2}, {type: LSTM, units: 2}, {type: Dense, units: 1}]\n"
     seen = look(tmp_path, "{type: npz, path: data.npz}", net % 9 + "loss: mse\n", x_train=x, y_train=np.arange(60.0))
     tokens = seen.inputs["input_layer"].tokens["train"]
-    assert (tokens.largest, tokens.padding, tokens.full) == (9, 0.25, pytest.approx(1 / 3))
+    assert (tokens.largest, tokens.padding) == (9, 0.25)
+    assert tokens.full == pytest.approx(1 / 3)
     assert (tokens.lengths.minimum, tokens.lengths.mean, tokens.lengths.maximum) == (2, 3, 4)
     assert found(seen)["id_without_row"] == "error"
     fits = look(tmp_path, "{type: npz, path: data.npz}", net % 10 + "loss: mse\n")
@@ -177,7 +184,39 @@ def test_labels_of_several_at_once_are_counted_each(tmp_path: Path, rng: np.rand
     assert found(seen) == {"one_value": "warning"}
 
 
-FAULTY = {
+def test_one_hot_rows_are_classes(tmp_path: Path, rng: np.random.Generator) -> None:
+    x, ids = rng.normal(size=(90, 4)).astype("f4"), rng.integers(3, size=90)
+    net = "layers: [{type: Dense, units: 3, activation: softmax}]\nloss: categorical_crossentropy\n"
+    seen = look(tmp_path, "{type: npz, path: data.npz}", net, x_train=x, y_train=np.eye(3)[ids])
+    target = seen.targets["dense"]
+    assert (target.kind, target.encoding) == ("classes", "one_hot")
+    assert target.counts["train"] == tuple(np.bincount(ids).tolist())
+    assert target.runs == 1 + np.count_nonzero(np.diff(ids))
+
+
+def test_streamed_samples_are_read_in_small_blocks_and_give_the_same(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(3000, 64, 8)).astype("f4"), rng.normal(size=3000).astype("f4")
+    x[2999] = x[7]
+    asked: list[int] = []
+
+    def read(rows: Array) -> Array:
+        asked.append(len(rows))
+        found: Array = x[rows]
+        return found
+
+    def seen(inputs: Samples) -> Seen:
+        look = Look(Preprocessing(), None, None, lambda done, total: None, 3000)
+        look.at("train", Split({"x": inputs}, {"y": y}))
+        return look.found(None)
+
+    streamed = seen(Streamed(x.shape, x.dtype, read))
+    assert sum(asked) == 3000
+    assert max(asked) * x[0].nbytes <= BLOCK_BYTES
+    assert streamed == seen(x)
+    assert streamed.copies.within == {"train": 1}
+
+
+FAULTY: dict[str, Callable[[int, bool], object]] = {
     "id": lambda i, churn: i,
     "age": lambda i, churn: "" if i % 9 == 0 else 20 + (i * 7) % 50,
     "income": lambda i, churn: 9_999_999 if i in (3, 77) else 2000 + (i * 37) % 900,
