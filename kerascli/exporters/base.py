@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kerascli.errors import Failure, Problem
+from kerascli.exporters.readback import Reading, run_keras
 from kerascli.graph import Graph
 from kerascli.keras_config import model
 from kerascli.keras_layout import OptimizerState
 from kerascli.ops.ir import Array
+from kerascli.predictions import Reading as Scores
 
+RESOLVED, PREPROCESSING, SIGNATURE = "resolved.yaml", "preprocessing.json", "signature.json"
 ATTACHED = "kerascli/"
 """Folder of an archive for the run's own files; Keras leaves it alone."""
 
@@ -30,6 +33,10 @@ class Trained:
     """Given where training may go on in Keras."""
     attachments: Mapping[str, bytes] = field(default_factory=dict)
     """The run's `resolved.yaml`, `preprocessing.json` and the like, for forms that can carry them."""
+    readings: tuple[Scores, ...] = ()
+    """How each output is read: the names of its classes."""
+    quantize: str | None = None
+    """Store weights in fewer bits: one of the exporter's `quantizes`."""
 
 
 class Exporter:
@@ -39,12 +46,18 @@ class Exporter:
     """What `--format` calls it."""
     suffix: ClassVar[str]
     """Ends the file's name; empty where the form is a folder."""
+    quantizes: ClassVar[tuple[str, ...]] = ()
+    """What `--quantize` may say."""
 
     def problems(self, graph: Graph) -> list[Problem]:
         return []
 
     def write(self, trained: Trained, path: Path) -> list[Path]:
         """Write the form to `path`; returns the files written."""
+        raise NotImplementedError
+
+    def read_back(self, written: list[Path], trained: Trained, inputs: Mapping[str, Array]) -> Reading:
+        """What another program than this one predicts with the files."""
         raise NotImplementedError
 
 
@@ -59,3 +72,6 @@ class KerasExporter(Exporter):
         except Failure as failure:
             return failure.problems
         return []
+
+    def read_back(self, written: list[Path], trained: Trained, inputs: Mapping[str, Array]) -> Reading:
+        return run_keras(written, trained.graph, inputs)

@@ -20,9 +20,9 @@ diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
 model bounds feed runner trainer adaptation diagnosis
-keras_graph keras_config keras_layout keras_files exporters
-curves run checkpoint stored predictions
-outcome resume training launch verify
+keras_graph keras_config keras_layout keras_archive keras_files predictions exporters
+curves run checkpoint stored
+outcome resume training launch verify importer
 inspection
 explain schema overview comparison summary plot
 api bench
@@ -44,7 +44,8 @@ DOORS = {
     "mmap": ("engine.memory",),
     "threading": ("engine.team", "training"),
     "fcntl": ("run",),
-    "subprocess": ("run", "bench"),
+    "safetensors": ("exporters.safetensors",),
+    "subprocess": ("run", "bench", "exporters.readback"),
 }
 """What only these may import."""
 
