@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import PydanticCustomError
 
@@ -55,7 +56,7 @@ def train(
         signature=signature_facts(model.signature),
     )
     told = Logged(progress or Silence(), run)
-    return _watched(run, lambda: Training(model, run, threads or cores(), told, save_every, began).run_through())
+    return _watched(run, told, model, lambda: Training(model, run, threads or cores(), told, save_every, began))
 
 
 def resume(
@@ -77,16 +78,19 @@ def resume(
         raise Failure(Problem("E514", f"`{run.path}` was not trained here: it has no checkpoint", run.path, help=help))
     if run.status == "completed" and (spec.training.epochs, spec.expect) == (before.training.epochs, before.expect):
         (progress or Silence()).say(_nothing_to_do(run))
-        return of_completed(run, _metrics(run))
+        outcome = of_completed(run, _metrics(run))
+        (progress or Silence()).happened("run_ended", _ended(run, outcome))
+        return outcome
     run.lock()
+    model = Model.of(checked)
     try:
-        training = Training(Model.of(checked), run, threads or cores(), told, save_every, began, resumed=True)
+        training = Training(model, run, threads or cores(), told, save_every, began, resumed=True)
     except BaseException:
         run.unlock()
         raise
     run.resume()
     run.write_resolved(resolved(spec))
-    return _watched(run, training.run_through)
+    return _watched(run, told, model, lambda: training, resumed=True)
 
 
 def _nothing_to_do(run: Run) -> str:
@@ -116,17 +120,36 @@ def _with_command(problem: Problem, run: Run) -> Problem:
     return replace(problem, help=help)
 
 
-def _watched(run: Run, work: Callable[[], Outcome]) -> Outcome:
+def _watched(
+    run: Run, told: Progress, model: Model, training: Callable[[], Training], resumed: bool = False
+) -> Outcome:
     """Do the work; the run says how it ended."""
+    about = {"name": run.facts["name"], "resumed": resumed, "epochs": model.spec.training.epochs}
+    sizes = {"parameters": model.graph.count(), "samples": model.signature.sizes}
+    told.happened("run_started", {"run": str(run.path), **about, **sizes})
     try:
-        return work()
+        outcome = training().run_through()
+        told.happened("run_ended", _ended(run, outcome))
+        return outcome
     except BaseException as error:
         _give_up(run, error)
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(str(run.path)) from None
-        if isinstance(error, Failure):
-            raise Failure([_with_command(p, run) for p in error.problems], error.exit_code) from error
-        raise
+            error = Interrupted(str(run.path))
+        elif isinstance(error, Failure):
+            error = Failure([_with_command(p, run) for p in error.problems], error.exit_code)
+        told.happened("run_ended", {"run": str(run.path), "status": run.status, **_problems(error)})
+        raise error from None
+
+
+def _ended(run: Run, outcome: Outcome) -> dict[str, Any]:
+    facts = {"epochs": outcome.epochs, "seconds": round(outcome.seconds, 3), "best_epoch": outcome.best_epoch}
+    return {"run": str(run.path), "status": "completed", **facts, "expected": outcome.met}
+
+
+def _problems(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, Failure):
+        return {"problems": [{"code": p.code, "message": p.message} for p in error.problems]}
+    return {} if isinstance(error, Interrupted) else {"problems": [{"code": None, "message": repr(error)}]}
 
 
 def _allowed(name: str) -> str:

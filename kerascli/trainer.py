@@ -29,6 +29,21 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def happened(self, what: str, facts: Mapping[str, Any]) -> None:
+        """Anything else, for programs that watch: `checkpoint_saved`, `diagnosis`, as `cli/events.py` lists them."""
+
+
+class Guard(Protocol):
+    """Who stands by while the steps of an epoch are made."""
+
+    def before_steps(self) -> None:
+        """Before the first step of an epoch, or the first after a resume."""
+
+    def after_step(self) -> None: ...
+
+    def broken(self) -> None:
+        """The mean loss of the epoch is no finite number any more."""
+
 
 class Interrupted(Exception):
     """The user asked to stop; the step at hand was finished."""
@@ -46,12 +61,12 @@ class Trainer:
         progress: Progress,
         save_model: Callable[[Path], None],
         save_weights: Callable[[Path], None],
-        after_step: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
     ) -> None:
         self.runner, self.spec, self.progress = runner, runner.spec, progress
         self.train, self.run_dir = train, run_dir
         self.directions: Mapping[str, Direction | None] = runner.model.objective.directions
-        self._save_model, self._save_weights, self._after_step = save_model, save_weights, after_step
+        self._save_model, self._save_weights, self._guard = save_model, save_weights, guard
         training = self.spec.training
         self.batch = min(training.batch_size, len(train))
         self.batches = math.ceil(len(train) / self.batch)
@@ -162,11 +177,15 @@ class Trainer:
         """The steps of the epoch at hand that are not done yet."""
         session, averages = self.runner.session, self.averages
         busy = [(callback, state) for callback, state in acting if callback.every_batch]
+        if self._guard:
+            self._guard.before_steps()
         while self.step < self.steps and not self.stop_reason:
             batch = self.feed.batch(self.iteration)
             rate = self.spec.optimizer.rate(self.iteration, self._rate)
             job = session.run(self.job, self.feed.number, batch.index, self.iteration, rate)
             averages.add(session, job, batch)
+            if self._guard and not math.isfinite(averages.total):
+                self._guard.broken()
             self.iteration, self.step = self.iteration + 1, self.step + 1
             if busy:
                 logs = averages.logs()
@@ -174,7 +193,8 @@ class Trainer:
                     callback.batch_end(state, self.epoch, self.step - 1, logs, self)
             self.progress.batch_end(self.step, averages)
             self.pause()
-            self._after_step()
+            if self._guard:
+                self._guard.after_step()
 
     def pause(self) -> None:
         """A place where training may be interrupted and taken up again."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kerascli import curves, files, keras_config, keras_files
 from kerascli.adaptation import adapt
 from kerascli.callbacks import paths
 from kerascli.callbacks.backup_and_restore import BackupAndRestore
 from kerascli.checkpoint import KEPT, Checkpoints, State
+from kerascli.diagnosis.examiner import Examiner
+from kerascli.diagnosis.finding import Finding
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
@@ -48,6 +50,9 @@ class Silence:
     def say(self, text: str) -> None:
         pass
 
+    def happened(self, what: str, facts: Mapping[str, Any]) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Logged:
@@ -70,6 +75,9 @@ class Logged:
     def say(self, text: str) -> None:
         self.run.say(text)
         self.inner.say(text)
+
+    def happened(self, what: str, facts: Mapping[str, Any]) -> None:
+        self.inner.happened(what, facts)
 
 
 def read_data(model: Model) -> Dataset:
@@ -102,7 +110,7 @@ class Training:
         self.checkpoints = _checkpoints(run, model, save_every)
         self.history = History(run.history)
         self.best: int | None = None
-        self._best_value, self._told = float("inf"), False
+        self._best_value = float("inf")
         self._began, self._before = began, 0.0
         self.runner = Runner(model, workers, trains=True)
         state = self.checkpoints.newest(progress.say) if resumed else None
@@ -117,8 +125,9 @@ class Training:
             progress,
             self.save_model,
             self.save_weights,
-            self._after_step,
+            self,
         )
+        self.examiner = Examiner(model, data, self.trainer, self._tell)
         if state is not None:
             self._restore(state)
 
@@ -137,16 +146,16 @@ class Training:
     # ---- what a checkpoint holds
 
     def _state(self) -> State:
-        record = {"best": self.best, "best_value": self._best_value, "told": self._told, "seconds": self._seconds()}
-        return {"trainer": self.trainer.state(), "record": record}
+        record = {"best": self.best, "best_value": self._best_value, "seconds": self._seconds()}
+        return {"trainer": self.trainer.state(), "record": {**record, "found": self.examiner.found}}
 
     def _restore(self, state: State) -> None:
         """Stand where the checkpoint was written; later epochs of the history are trained once more."""
         try:
             self.trainer.restore(state["trainer"])
             record = state["record"]
-            self.best, self._best_value, self._told = record["best"], record["best_value"], record["told"]
-            self._before = record["seconds"]
+            self.best, self._best_value = record["best"], record["best_value"]
+            self._before, self.examiner.found = record["seconds"], list(record.get("found", ()))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             message = f"the checkpoint does not fit the model: {error}"
             raise Failure(Problem("E513", message, self.checkpoints.folder)) from error
@@ -163,9 +172,21 @@ class Training:
             self.progress.say(f"more epochs would change nothing, for training was ended: {trainer.stop_reason}")
 
     def _save_state(self) -> None:
-        self.checkpoints.save(self.trainer.iteration, self._state())
+        trainer = self.trainer
+        self.checkpoints.save(trainer.iteration, self._state())
+        facts = {"epoch": trainer.epoch, "step": trainer.step, "iteration": trainer.iteration}
+        self.progress.happened("checkpoint_saved", {**facts, "folder": str(self.checkpoints.folder)})
 
-    def _after_step(self) -> None:
+    # ---- what stands by while the steps are made
+
+    def before_steps(self) -> None:
+        self.examiner.before_steps()
+
+    def broken(self) -> None:
+        self.examiner.broken()
+
+    def after_step(self) -> None:
+        self.examiner.after_step()
         if self.checkpoints.due(self.trainer.iteration, epoch_ended=False):
             self._save_state()
 
@@ -182,6 +203,15 @@ class Training:
         files.write_text(self.run.preprocessing, self.data.preprocessing.to_json())
         config = keras_config.model(self.model.graph, self.spec.name, self.compiled)
         files.write_text(self.run.model, json.dumps(config))
+        if self.trainer.iteration == 0:
+            self.examiner.before()
+
+    def _tell(self, found: list[dict[str, Any]], finding: Finding | None) -> None:
+        """Keep what was found with the run, and show the last of it."""
+        self.run.update(diagnoses=found)
+        if finding:
+            self.progress.say(finding.line)
+        self.progress.happened("diagnosis", found[-1])
 
     def _headline(self) -> str:
         """What is about to be trained, on how much."""
@@ -199,7 +229,10 @@ class Training:
                 checks = self._checks()
                 for epoch, logs, rate, seconds in trainer.fit(list(self.spec.callbacks)):
                     self._record(epoch, logs, rate, seconds)
-                metrics = {split: check.run(trainer.pause) for split, check in checks.items()}
+                metrics = {}
+                for split, check in checks.items():
+                    metrics[split] = check.run(trainer.pause)
+                    self.progress.happened("evaluation", {"split": split, "logs": metrics[split]})
                 self._write()
         except Interrupted:
             self._put_aside()
@@ -238,19 +271,16 @@ class Training:
     def _record(self, epoch: int, logs: Logs, rate: float, seconds: float) -> None:
         self.history.add(epoch, logs, rate, seconds)
         self.history.save()
-        if not math.isfinite(logs["loss"]) and not self._told:
-            self._told = True
-            self.progress.say(
-                "warning: the loss is no finite number any more; try a lower learning rate, or `clipnorm`"
-            )
+        self.examiner.require_finite()
         watched = logs.get("val_loss", logs["loss"])
         if watched < self._best_value:
             self.best, self._best_value = epoch, watched
             self.save_weights(self.run.best_weights)
+        self.progress.epoch_end(epoch, logs, seconds, self.best == epoch)
+        self.examiner.epoch_end(epoch, self.history.rows)
         last = epoch + 1 >= self.spec.training.epochs or self.trainer.stop_reason is not None
         if last or self.checkpoints.due(self.trainer.iteration, epoch_ended=True):
             self._save_state()
-        self.progress.epoch_end(epoch, logs, seconds, self.best == epoch)
 
     def _write(self) -> None:
         self.save_weights(self.run.weights)

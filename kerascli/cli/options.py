@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ runs_dir: Decorator = click.option(
     "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
 )
 threads: Decorator = click.option(
-    "--threads", type=click.IntRange(1), help="Workers; by default all cores. Same results."
+    "--threads", type=click.IntRange(1), metavar="N", help="Workers; by default all cores. Same results."
 )
 weights: Decorator = click.option(
     "--weights", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Which of its weights."
@@ -42,6 +42,24 @@ offline: Decorator = click.option(
     callback=_stay_offline,
     help="Fetch nothing: data sets must be there already.",
 )
+
+
+class Grouped(click.Command):
+    """A command whose help shows its options in groups, by their names in the function; the rest in the last."""
+
+    def __init__(self, *given: Any, groups: Mapping[str, Sequence[str]], **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.groups = groups
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [p for p in self.get_params(context) if isinstance(p, click.Option)]
+        records = {option.name: record for option in options if (record := option.get_help_record(context))}
+        width = max(len(words) for words, _ in records.values())
+        last = list(self.groups)[-1]
+        for title, names in self.groups.items():
+            shown = [records.pop(name) for name in names] + (list(records.values()) if title == last else [])
+            with formatter.section(title):
+                formatter.write_dl([(f"{words:<{width}}", help) for words, help in shown], col_max=width)
 
 
 def say(text: str) -> None:

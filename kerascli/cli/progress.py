@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.live import Live
 from rich.text import Text
 
 from kerascli.cli import render
+from kerascli.errors import Problem
 from kerascli.runner import Averages, Logs
 
 WIDTH = 26
@@ -73,6 +75,13 @@ class Display:
     def say(self, text: str) -> None:
         if not self.quiet:
             self.console.print(Text(text), soft_wrap=True)
+
+    def problems(self, found: Sequence[Problem]) -> None:
+        if not self.quiet:
+            render.problems(found)
+
+    def happened(self, what: str, facts: Mapping[str, Any]) -> None:
+        """What is for people has been said."""
 
     def _head(self, epoch: int) -> Text:
         width = len(str(self.epochs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,27 +16,35 @@ if TYPE_CHECKING:
     from kerascli.cli.progress import Display
     from kerascli.outcome import Outcome
     from kerascli.run import Run
+    from kerascli.trainer import Progress
 
 SAVE_EVERY = 60.0
+GROUPS = {
+    "What to train": ("settings", "resume", "dry_run"),
+    "Where it goes": ("runs_dir", "run_name", "events", "junit"),
+    "How it runs": ("threads", "save_every"),
+    "What is shown": ("quiet", "as_json"),
+}
 
 
-@click.command()
+@click.command(cls=options.Grouped, groups=GROUPS)
 @click.argument("spec", type=click.Path(path_type=Path), required=False)
 @options.settings
 @options.runs_dir
-@click.option("--run-name", help="Name of the run; by default the spec's name. The time is added.")
-@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped, or train a finished one further.")
+@click.option("--run-name", metavar="NAME", help="Name of the run, before its time; else the spec's.")
+@click.option("--resume", metavar="RUN", help="Go on with a stopped run, or train it further.")
 @options.threads
 @click.option(
     "--save-every",
     type=click.FloatRange(0),
     default=SAVE_EVERY,
-    show_default=True,
+    show_default=False,
     metavar="SECONDS",
-    help="Time between two checkpoints in a long epoch; there is one at the end of epochs too.",
+    help=f"Between checkpoints in a long epoch; {SAVE_EVERY:g}.",
 )
-@click.option("--junit", type=click.Path(path_type=Path), help="Write the bounds of `expect:` as JUnit XML, for CI.")
-@click.option("--dry-run", is_flag=True, help="Check everything and show the model; train and write nothing.")
+@click.option("--events", type=click.Path(path_type=Path), metavar="FILE", help="Write what happens, as JSON lines.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write `expect:` as JUnit XML, for CI.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the model; train nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors and the run's path.")
 @options.offline
 @options.as_json
@@ -46,6 +56,7 @@ def command(
     resume: str | None,
     threads: int | None,
     save_every: float,
+    events: Path | None,
     junit: Path | None,
     dry_run: bool,
     quiet: bool,
@@ -53,11 +64,9 @@ def command(
 ) -> None:
     """Train the model that SPEC describes.
 
-    The last line on standard output is the run's directory. Exit code 1 means that the work failed or that a bound of
-    `expect:` was missed, 2 that the spec is wrong, 130 that it was interrupted and can be resumed.
-
-    With --resume, training goes on where it stood, to the very results that it would have had without the break; SPEC
-    may be left out then.
+    The last line on standard output is the run's directory. Exit codes: 1 the work failed or a bound of `expect:` was
+    missed, 2 the spec is wrong, 130 interrupted. With --resume, training goes on to the very results that it would
+    have had without the break; SPEC may be left out.
 
     Example: kerascli train configs/mnist_cnn.yaml --set training.epochs=2
 
@@ -70,18 +79,16 @@ def command(
         show(checked, as_json)
         return
     from kerascli import api
-    from kerascli.cli import render
     from kerascli.cli.progress import Display
     from kerascli.launch import resume_command
 
-    if not quiet:
-        render.problems(checked.objective.warnings)
-    with Display(quiet) as display:
+    with Display(quiet) as display, _watched(display, events, run is not None) as progress:
+        display.problems(checked.objective.warnings)
         try:
             if run is None:
-                outcome = api.train(checked, runs_dir, run_name, threads, display, save_every)
+                outcome = api.train(checked, runs_dir, run_name, threads, progress, save_every)
             else:
-                outcome = api.resume(run, checked, threads, display, save_every)
+                outcome = api.resume(run, checked, threads, progress, save_every)
         except api.Interrupted as stop:
             click.echo(f"interrupted; go on with: {resume_command(Path(str(stop)))}", err=True)
             raise click.exceptions.Exit(130) from None
@@ -91,6 +98,20 @@ def command(
         write_junit(junit, checked.loaded.spec.name, outcome)
     _report(outcome, display, as_json)
     raise click.exceptions.Exit(0 if outcome.met else 1)
+
+
+@contextmanager
+def _watched(display: Display, path: Path | None, resumed: bool) -> Iterator[Progress]:
+    """Who is told of the training: the terminal, and a file of events where one is wanted."""
+    if path is None:
+        yield display
+        return
+    if str(path) == "-":
+        raise click.UsageError("results go to standard output, so events cannot: give `--events` a file")
+    from kerascli.cli.events import Events
+
+    with Events(display, path, resumed) as events:
+        yield events
 
 
 def _asked(

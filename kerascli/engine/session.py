@@ -96,6 +96,10 @@ class Session:
         self._feeds.append(arrays)
         return len(self._feeds) - 1
 
+    def fed(self, feed: int) -> Mapping[str, Array]:
+        """The arrays of a feed."""
+        return self._feeds[feed]
+
     def add_task(self, task: Task) -> int:
         """Something that readers do. Returns its number."""
         self.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from math import prod
 
 from kerascli.graph import Graph
@@ -156,15 +157,24 @@ def _with_losses(graph: Graph, targets: Mapping[str, Target], weighted: bool, tr
         {name: done[m] for name, m in masks.items()},
         updates={path: done[v] for path, v in forward.updates.items()},
     )
-    parts: list[Value] = [done[p] for p in forward.penalties]
-    for name, target in targets.items():
-        loss = data_loss(name, target, program.outputs[name], program.masks.get(name), weighted)
-        program.losses[name] = loss
-        parts.append(loss if target.weight == 1 else multiply(loss, target.weight))
-    program.loss = parts[-1]
-    for part in parts[:-1]:
-        program.loss = add(program.loss, part)
+    penalties = [done[p] for p in forward.penalties]
+    program.losses, program.loss = total_loss(program.outputs, program.masks, penalties, targets, weighted)
     return program
+
+
+def total_loss(
+    outputs: Mapping[str, Value],
+    masks: Mapping[str, Value | None],
+    penalties: Sequence[Value],
+    targets: Mapping[str, Target],
+    weighted: bool,
+) -> tuple[dict[str, Value], Value]:
+    """The data loss of each output, and the number that is minimised."""
+    losses = {name: data_loss(name, t, outputs[name], masks.get(name), weighted) for name, t in targets.items()}
+    pairs = zip(targets.values(), losses.values(), strict=True)
+    scaled = [loss if target.weight == 1 else multiply(loss, target.weight) for target, loss in pairs]
+    *parts, last = *penalties, *scaled
+    return losses, reduce(add, parts, last)
 
 
 def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weighted: bool) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,35 @@ def evaluate(
 ) -> list[Array]:
     """The arrays of `wanted`. `feeds` holds inputs, weights and variables by name; floats are cast to `dtype`."""
     wanted = list(wanted)
+    kept = dict.fromkeys(wanted, np.empty(0))
+    for value, array in walk(wanted, feeds, rows, dtype, seed, step):
+        if value in kept:
+            kept[value] = array
+    return [kept[v] for v in wanted]
+
+
+def walk(
+    wanted: Iterable[Value],
+    feeds: Mapping[str, Array | float],
+    rows: int,
+    dtype: Any = np.float64,
+    seed: int = 0,
+    step: int = 0,
+) -> Iterator[tuple[Value, Array]]:
+    """Each value that `wanted` needs with its array, as it is made. Arrays that nothing reads any more are let go."""
     kind = np.dtype(dtype)
     arrays: dict[Value, Array] = {}
     row = np.array([0, step], np.int64)
-    with np.errstate(all="ignore"):  # as in the engine
-        for value in _ancestors(wanted):
-            if value not in arrays:
-                _compute(value, arrays, feeds, Site(rows, kind, row=row, seed=seed))
-    return [arrays[v] for v in wanted]
+    order = _ancestors(list(wanted))
+    last = {source: value for value in order for source in value.inputs}
+    for value in order:
+        with np.errstate(all="ignore"):  # as in the engine
+            _compute(value, arrays, feeds, Site(rows, kind, row=row, seed=seed))
+        for made in (value, *value.further):
+            yield made, arrays[made]
+        for done in {*value.inputs, value, *value.further}:
+            if last.get(done, value) is value:
+                arrays.pop(done, None)
 
 
 def _compute(value: Value, arrays: dict[Value, Array], feeds: Mapping[str, Array | float], site: Site) -> None:

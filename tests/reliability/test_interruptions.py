@@ -146,15 +146,17 @@ def test_a_fault_in_the_middle_leaves_status_failed_and_what_was_reached(
     assert keras_files.load_weights(path / "checkpoints" / "best.weights.h5", graph)
 
 
-def test_a_loss_that_is_no_number_any_more_is_told(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_any_more_ends_the_run_with_its_layer(tmp_path: Path) -> None:
     text = LONG.replace("epochs: 10000", "epochs: 3").replace("samples: 2000", "samples: 200")
     (tmp_path / "hot.yaml").write_text(text + "optimizer: {type: SGD, learning_rate: 1.0e+30}\n")
     answer = run("train", "hot.yaml", folder=tmp_path)
-    assert answer.code == 0 and "Traceback" not in answer.err and "Warning" not in answer.err
-    assert "loss nan" in answer.err and answer.err.count("warning: the loss is no finite number") == 1
+    assert answer.code == 1 and "Traceback" not in answer.err and "Warning" not in answer.err
+    assert "error[E511]: NaN or infinity began in step " in answer.err and "--> hot.yaml:" in answer.err
+    assert facts(tmp_path)["status"] == "failed"
     (tmp_path / "hot.yaml").write_text((tmp_path / "hot.yaml").read_text() + "callbacks: [TerminateOnNaN]\n")
     answer = run("train", "hot.yaml", "--json", folder=tmp_path)
-    assert "Traceback" not in answer.err and answer.document
+    assert answer.code == 0 and "Traceback" not in answer.err and answer.document["epochs"] == 1
+    assert answer.err.count("diagnosis: hot.yaml:") == 1
 
 
 def test_a_runs_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:

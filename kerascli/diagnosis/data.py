@@ -1,0 +1,120 @@
+"""Samples that are seldom meant so: inputs far from 1 that nothing scales, samples of one split that stand in another.
+
+Streamed data are not read for this, and of long splits only the first samples are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from kerascli.diagnosis.finding import Finding, place
+from kerascli.graph import Graph, Node
+from kerascli.layers.structure import PSEUDO
+from kerascli.model import Model
+from kerascli.ops.ir import Array
+from kerascli.outline import span_of
+from kerascli.sources.base import Dataset, Split
+
+LARGE = 20.0
+"""Root mean square of an input from which it is worth scaling: pixels to 255 have about 80, digits to 16 have 8."""
+LOOKED_AT = 128
+"""Samples whose size is measured."""
+NEUTRAL = {"Reshape", "Flatten", "Permute", "Cropping1D", "Cropping2D", "Cropping3D", "ZeroPadding1D", "ZeroPadding2D"}
+NEUTRAL |= {"ZeroPadding3D", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D", "RepeatVector"}
+NEUTRAL |= {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "RandomFlip", "RandomRotation", "RandomTranslation"}
+NEUTRAL |= {"RandomZoom", "RandomCrop", "CenterCrop", "Resizing", "Concatenate", "UpSampling2D", "Masking"}
+"""Layers that leave numbers about as large as they are."""
+PRODUCTS = {"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "SeparableConv1D", "SeparableConv2D"}
+PRODUCTS |= {"DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose", "SimpleRNN", "LSTM", "GRU", "ConvLSTM2D"}
+"""Layers whose first weights suit inputs of about 1."""
+
+HASHED = 1 << 28
+"""Bytes of a split that are compared with those of others, at most."""
+SHARED = 0.05
+"""Share of the samples held back that training sees from which it is no chance."""
+REPEATED = 4
+"""How many times as often as in the training split itself: few values that a sample can have repeat everywhere."""
+
+
+def unscaled(model: Model, train: Split) -> Iterator[Finding]:
+    """Large inputs that reach products without anything that scales them."""
+    for name, samples in train.inputs.items():
+        if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "iuf":
+            continue
+        values = samples[:LOOKED_AT].astype(np.float64)
+        size = math.sqrt(float(np.mean(np.square(values)))) if values.size else 0.0
+        node = _first_product(model.graph, name) if size >= LARGE else None
+        if node is None:
+            continue
+        low, high = float(values.min()), float(values.max())
+        pixels = samples.dtype == np.uint8 or (low >= 0 and 200 < high <= 255)
+        scale = "`{type: Rescaling, scale: 0.00392156862745098}`" if pixels else "`Normalization`"
+        message = f"the input `{name}` goes from {low:g} to {high:g}, and nothing scales it before {node.title}"
+        yield Finding("unscaled_inputs", message, f"put {scale} before it", span_of(model.loaded, node.path))
+
+
+def _first_product(graph: Graph, name: str) -> Node | None:
+    """The first layer of products that an input reaches as it is."""
+    reached = {name}
+    for node in graph.nodes:
+        if reached.isdisjoint(node.inputs):
+            continue
+        kind = type(node.layer).__name__
+        if kind in PRODUCTS and node.trainable:
+            return node
+        if kind in NEUTRAL or isinstance(node.layer, PSEUDO):
+            reached.add(node.name)
+    return None
+
+
+def shared(model: Model, data: Dataset) -> Iterator[Finding]:
+    """Samples held back whose inputs are, byte for byte, those of training samples."""
+    held = {"validation": data.validation, "test": data.test}
+    if not any(held.values()) or (seen := digests(data.train)) is None:
+        return
+    known = np.unique(seen)
+    repeated = 1 - len(known) / len(seen)
+    for name, split in held.items():
+        found = digests(split) if split else None
+        if found is None:
+            continue
+        at = np.minimum(np.searchsorted(known, found), len(known) - 1)
+        count = int(np.count_nonzero(known[at] == found))
+        share = count / len(found)
+        if count >= 5 and share >= SHARED and share > REPEATED * repeated:
+            message = f"{count:,} of {len(found):,} {name} samples are training samples too"
+            help = "its figures are too good: take what is repeated out of one of the two"
+            yield Finding("shared_samples", message, help, place(model.loaded, ("dataset", "type"), ("dataset",)))
+
+
+def digests(split: Split) -> Array | None:
+    """64 bits that tell samples apart by their inputs, in order: (samples,). None where they are streamed, or texts."""
+    arrays = list(split.inputs.values())
+    if not all(isinstance(x, np.ndarray) and x.dtype.kind in "biuf" for x in arrays):
+        return None
+    size = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in arrays)
+    rows = min(len(split), max(HASHED // max(size, 1), 1))
+    found = np.zeros(rows, np.uint64)
+    step = max((1 << 17) // max(size, 1), 1)  # what is worked on stays in the cache
+    for x in arrays:
+        words = -(-math.prod(x.shape[1:]) * x.dtype.itemsize // 8)
+        factors = np.random.Generator(np.random.Philox(7)).integers(0, 1 << 64, words, np.uint64) | np.uint64(1)
+        for start in range(0, rows, step):
+            block = _words(x[start : min(start + step, rows)], words) * factors
+            block ^= block >> np.uint64(32)
+            block *= factors[::-1]
+            found[start : start + step] = found[start : start + step] * np.uint64(0x9E3779B97F4A7C15) + block.sum(1)
+    return found
+
+
+def _words(block: Array, words: int) -> Array:
+    """The samples' bytes as (samples, words), the last word filled up with zeros."""
+    own = np.ascontiguousarray(block).reshape(len(block), -1).view(np.uint8)
+    if own.shape[1] == words * 8:
+        return own.view(np.uint64)
+    padded = np.zeros((len(block), words * 8), np.uint8)
+    padded[:, : own.shape[1]] = own
+    return padded.view(np.uint64)
