@@ -164,7 +164,7 @@ def _learned(loaded: Loaded, outline: Outline) -> dict[str, Learned]:
 
 def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     """The graph with shapes, dtypes and weights."""
-    faults = misplaced(outline.drafts)
+    faults = list(misplaced(outline.drafts))
     problems = [Problem("E331", message, span_of(loaded, d.path), found, help) for d, message, found, help in faults]
     builder = _Builder(loaded, signature, problems)
     nodes = tuple(node for draft in outline.drafts if (node := builder.node(draft)))
