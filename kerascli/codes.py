@@ -70,4 +70,6 @@ CODES = {
     "E601": "The model has what Keras's files cannot say.",
     "E602": "An output format is unknown, or cannot hold these outputs.",
     "E603": "An export format cannot hold this model.",
+    "E604": "A model of Keras's has what a spec cannot say: Python code, a layer or operation that is left out.",
+    "E605": "An imported model reads samples of any length, and nobody said how long they are.",
 }

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ from typing import IO
 import h5py
 import numpy as np
 
-from kerascli import files, hdf5
+from kerascli import files, hdf5, keras_archive
 from kerascli.component import snake_case
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
@@ -42,11 +42,12 @@ from kerascli.optimizers.base import Optimizer
 from kerascli.schedules import Schedule
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-ZIP = b"PK\x03\x04"
 WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 ATTRIBUTE_LIMIT = 64512
 """Bytes that HDF5 takes in one attribute; Keras cuts longer lists of names in pieces."""
+MOST_GROWTH = 8
+"""Times a file's size that its weights may need in memory: half floats double, and hardly anything packs weights."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,13 +143,15 @@ def _write_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
 
 def load_weights(path: Path, graph: Graph) -> dict[str, Array]:
     """The graph's weights from any of Keras's files, matched by structure. Every misfit is a Problem."""
-    wanted = places(graph)
+    return read_weights(path, places(graph), by_layer(graph))
+
+
+def read_weights(path: Path, wanted: Sequence[Place], layers: Mapping[str, Sequence[Place]]) -> dict[str, Array]:
+    """The weights that lie at `wanted`; of a legacy file, `layers` are those of each layer in the file's order."""
     with _opened(path, wanted) as file:
         problems: list[Problem] = []
         found = dict(
-            _legacy(file, path, by_layer(graph), problems)
-            if _is_legacy(file)
-            else _keras3(file, path, wanted, problems)
+            _legacy(file, path, layers, problems) if _is_legacy(file) else _keras3(file, path, wanted, problems)
         )
     if problems:
         raise Failure(problems)
@@ -162,30 +165,56 @@ def load_optimizer(path: Path, graph: Graph, name: str, optimizer: Optimizer) ->
     if not isinstance(optimizer.learning_rate, Schedule):
         shapes["learning_rate"] = ()
     shapes |= {slot.variable: slot.shape for slot in slots} | dict.fromkeys(optimizer.totals(0), ())
-    variables: dict[str, Array] = {}
-    with _opened(path, places(graph)) as file:
-        for index, (variable, shape) in enumerate(shapes.items()):
-            dataset = hdf5.dataset(file, f"optimizer/vars/{index}")
-            if dataset is None or dataset.shape != shape:
-                return None
-            variables[variable] = np.asarray(dataset[()], "int32" if variable == "iteration" else "float32")
+    variables = read_optimizer(path, places(graph), shapes)
+    if variables is None:
+        return None
     return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
 
 
-def read_member(path: Path, name: str, limit: int) -> bytes:
-    """One member of a `.keras` archive, refused where it is larger than `limit` once unpacked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _member(archive, path, name, limit)
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error) from error
+def read_optimizer(path: Path, wanted: Sequence[Place], shapes: Mapping[str, Shape]) -> dict[str, Array] | None:
+    """The optimizer's variables in their order, where the file has all of them in these shapes."""
+    variables: dict[str, Array] = {}
+    with _opened(path, wanted) as file:
+        found = list(islice(_optimizer_variables(file), len(shapes) + 1))
+        if len(found) != len(shapes):
+            return None
+        for (variable, shape), dataset in zip(shapes.items(), found, strict=True):
+            if dataset is None or dataset.shape != shape:
+                return None
+            variables[variable] = np.asarray(dataset[()], "int32" if variable == "iteration" else "float32")
+    return variables
+
+
+def read_attributes(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Texts that the file has as attributes, in the legacy form the whole config of the model."""
+    found: dict[str, str] = {}
+    with _opened(path, ()) as file:
+        for name in names:
+            if name in file.attrs:
+                value = file.attrs[name]
+                value = value.decode() if isinstance(value, bytes) else value
+                if isinstance(value, str):
+                    found[name] = value
+    return found
+
+
+def _optimizer_variables(file: h5py.File) -> Iterator[h5py.Dataset | None]:
+    """In the order of Keras 3, in whose legacy form they have names."""
+    old = hdf5.group(file, "optimizer_weights")
+    if old is not None:
+        yield from (hdf5.dataset(old, name) for name in _names(old, "weight_names"))
+        return
+    index = 0
+    while (found := hdf5.dataset(file, f"optimizer/vars/{index}")) is not None:
+        yield found
+        index += 1
 
 
 def _keras3(
     file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
     for place in wanted:
-        dataset = hdf5.dataset(file, place.dataset)
+        dataset = next((d for way in _ways(place) if (d := hdf5.dataset(file, way)) is not None), None)
         if dataset is None:
             problems.append(_misfit(path, place, f"it has no plain dataset `{place.dataset}`"))
         elif dataset.shape != place.spec.shape:
@@ -201,8 +230,17 @@ def _keras3(
                 problems.append(Problem("E505", message, path))
 
 
+def _ways(place: Place) -> Iterator[str]:
+    """Where versions of Keras have put a weight: they called some groups otherwise."""
+    yield place.dataset
+    if place.inner:
+        steps = [step.removeprefix("_") if step.startswith("_") else f"_{step}" for step in place.inner.split("/")]
+        yield f"{place.group}/{'/'.join(steps)}/vars/{place.index}"
+    yield place.dataset.replace("layers/", "_layer_checkpoint_dependencies/")  # Keras 2.12 to 2.15
+
+
 def _legacy(
-    file: h5py.File, path: Path, wanted: Mapping[str, list[Place]], problems: list[Problem]
+    file: h5py.File, path: Path, wanted: Mapping[str, Sequence[Place]], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
     """Layers that have weights, in the file's order; the weights of each in the order of its names."""
     root = hdf5.group(file, "model_weights") or file
@@ -233,33 +271,23 @@ def _legacy(
 
 @contextmanager
 def _opened(path: Path, wanted: Sequence[Place]) -> Iterator[h5py.File]:
+    """The file, where it is large enough to hold what is wanted: only then is memory taken for that."""
+    expected = sum(4 * prod(place.spec.shape) for place in wanted)
     try:
         with path.open("rb") as raw:
-            start = raw.read(8)
+            start, size = raw.read(8), path.stat().st_size
         source: Path | IO[bytes] = path
-        if start.startswith(ZIP):
-            expected = sum(4 * prod(place.spec.shape) for place in wanted)
-            source = io.BytesIO(read_member(path, WEIGHTS, 8 * expected + 2**26))  # with the optimizer's slots
+        if start.startswith(keras_archive.START):
+            data = keras_archive.read_member(path, WEIGHTS, 8 * expected + 2**26)  # with the optimizer's slots
+            source, size = io.BytesIO(data), len(data)
         elif start != HDF5:
             raise OSError("it is neither HDF5 nor a .keras archive")
+        if expected > MOST_GROWTH * size:
+            raise OSError(f"the model has {expected:,} bytes of weights, and the file {size:,} in all")
         with h5py.File(source, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, UnicodeError) as error:
         raise _unreadable(path, error) from error
-
-
-def _member(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:
-    try:
-        info = archive.getinfo(name)
-    except KeyError as error:
-        raise Failure(Problem("E506", f"`{path.name}` has no `{name}`: it is no Keras model", path)) from error
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"`{name}` is packed in a way that Keras does not use")
-    with archive.open(info) as member:
-        data = member.read(limit + 1)
-    if len(data) > limit:
-        raise Failure(Problem("E506", f"`{name}` in `{path.name}` is larger than the model can need", path))
-    return data
 
 
 def _is_legacy(file: h5py.File) -> bool:

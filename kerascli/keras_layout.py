@@ -73,15 +73,19 @@ def places(graph: Graph) -> list[Place]:
     found: list[Place] = []
     for operation, group in groups(graph):
         node = operation.node
-        if operation.view or node is None:
-            continue
-        counts: Counter[str] = Counter()
-        for spec in node.weights:
-            found.append(Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec))
-            counts[spec.group] += 1
-            if spec.also is not None:
-                counts[spec.also] += 1
+        if node is not None and not operation.view:
+            found += placed(node, group)
     return found
+
+
+def placed(node: Node, group: str) -> Iterator[Place]:
+    """The weights of one layer, which lies in `group`."""
+    counts: Counter[str] = Counter()
+    for spec in node.weights:
+        yield Place(f"{node.name}/{spec.name}", group, spec.group, counts[spec.group], node, spec)
+        counts[spec.group] += 1
+        if spec.also is not None:
+            counts[spec.also] += 1
 
 
 def copies(graph: Graph) -> Iterator[tuple[str, str]]:

@@ -59,10 +59,16 @@ class Run:
         return str(self.facts["status"])
 
     @classmethod
-    def create(cls, runs: Path, name: str, spec_text: bytes, resolved: str, **facts: Any) -> Self:
-        """Make `runs/<name>-<time>/` with its spec, locked for this process and `running`."""
+    def create(
+        cls, runs: Path, name: str, spec_text: bytes, resolved: str, path: Path | None = None, **facts: Any
+    ) -> Self:
+        """Make `runs/<name>-<time>/`, or `path`, with its spec, locked for this process and `running`."""
         now = datetime.now().astimezone()
-        path = _claim(runs, f"{name}-{now:%Y%m%d-%H%M%S}")
+        if path is None:
+            path = _claim(runs, f"{name}-{now:%Y%m%d-%H%M%S}")
+        else:
+            with files.writing(path):
+                path.mkdir(parents=True, exist_ok=True)
         run = cls(
             path, {"name": name, "status": "running", "started": now.isoformat(timespec="seconds"), "ended": None}
         )

@@ -8,18 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kerascli import graph, keras_config, keras_files, yamltext
+from kerascli import graph, keras_archive, keras_config, keras_files, yamltext
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
-from kerascli.exporters.base import ATTACHED, Trained
+from kerascli.exporters.base import ATTACHED, PREPROCESSING, RESOLVED, SIGNATURE, Trained
+from kerascli.exporters.quantization import packed, unpacked
+from kerascli.exporters.readback import Check, check, largest_difference, predictions, samples, unreadable
 from kerascli.graph import Graph
+from kerascli.model import Model
 from kerascli.ops.ir import Array
+from kerascli.predictions import readings
 from kerascli.preprocessing import Preprocessing
 from kerascli.run import Run
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
 from kerascli.spec import Loaded, read
 
-RESOLVED, PREPROCESSING, SIGNATURE = "resolved.yaml", "preprocessing.json", "signature.json"
+__all__ = ["PREPROCESSING", "RESOLVED", "SIGNATURE", "Exported", "Stored", "export", "signature", "signature_facts"]
 LIMIT = 2**28
 """Bytes of an attachment that are still read; vocabularies may be long."""
 
@@ -68,7 +72,7 @@ class Stored:
         """One of the files that travel with the weights."""
         if self.run is None:
             try:
-                return keras_files.read_member(self.path, ATTACHED + name, LIMIT)
+                return keras_archive.read_member(self.path, ATTACHED + name, LIMIT)
             except Failure as failure:
                 help = "`kerascli import` turns a model that Keras saved into a run"
                 raise Failure([Problem(p.code, p.message, p.where, help=help) for p in failure.problems]) from failure
@@ -89,17 +93,50 @@ class Stored:
         spec = self.loaded.spec
         file = self.run.weights if self.run else self.path
         state = keras_files.load_optimizer(file, self.graph, spec.name, spec.optimizer)
-        return Trained(spec.name, self.graph, self.weights(), keras_config.compiled(spec), state, self.attachments())
+        config, found = keras_config.compiled(spec), readings(Model.stored(self.loaded, self.signature))
+        return Trained(spec.name, self.graph, self.weights(), config, state, self.attachments(), tuple(found))
 
 
-def export(stored: Stored, form: str, path: Path | None = None) -> list[Path]:
-    """Write a stored model in another form; returns the files written."""
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, and how well it holds what was trained."""
+
+    files: tuple[Path, ...]
+    check: Check | None = None
+    """What another reader found; None where nobody asked."""
+    weights_bytes: int = 0
+    stored_bytes: int = 0
+    """Of the weights as trained, and as written."""
+    rounded: float | None = None
+    """The largest difference that fewer bits make to predictions on random samples."""
+
+
+def export(
+    stored: Stored, form: str, path: Path | None = None, quantize: str | None = None, verify: bool = False
+) -> Exported:
+    """Write a stored model in another form; with `verify`, another program reads it back and predicts with it."""
     writer = exporter(form)
-    problems = writer.problems(stored.graph)
-    if problems:
+    if quantize is not None and quantize not in writer.quantizes:
+        able = ", ".join(writer.quantizes)
+        help = f"`{form}` can store {able}" if able else "`numpy` can store int8 and float16, `safetensors` float16"
+        raise Failure(Problem("E602", f"`{form}` cannot store weights as {quantize}", help=help), exit_code=2)
+    if problems := writer.problems(stored.graph):
         raise Failure(problems)
-    trained = stored.trained()
-    return writer.write(trained, path or Path(trained.name + writer.suffix))
+    trained = replace(stored.trained(), quantize=quantize)
+    files = writer.write(trained, path or Path(trained.name + writer.suffix))
+    arrays = packed(trained.weights, quantize)
+    full, less = (sum(array.nbytes for array in each.values()) for each in (trained.weights, arrays))
+    if unreadable(stored.graph):
+        return Exported(tuple(files), Check(note=unreadable(stored.graph)) if verify else None, full, less)
+    rounded, found = None, None
+    if quantize is not None:
+        trained = replace(trained, weights=unpacked(arrays))
+        inputs = samples(stored.graph)
+        before, after = (predictions(stored.graph, w, inputs) for w in (stored.weights(), trained.weights))
+        rounded = largest_difference(before, after)
+    if verify:
+        found = check(trained.graph, trained.weights, lambda inputs: writer.read_back(files, trained, inputs))
+    return Exported(tuple(files), found, full, less, rounded)
 
 
 def signature_facts(found: Signature) -> dict[str, Any]:

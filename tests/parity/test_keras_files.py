@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerascli import keras_config, keras_files, keras_layout, spec
+from kerascli import keras_archive, keras_config, keras_files, keras_layout, spec
 from kerascli.activations import Activation
 from kerascli.component import Example
 from kerascli.constraints import Constraint
@@ -559,6 +559,6 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(saved: tuple[Graph, Path
 def test_attachments_come_back_and_keras_does_not_mind_them(tmp_path: Path) -> None:
     ours = trained("cnn", tmp_path)
     (path,) = exporter("keras").write(ours, tmp_path / "m.keras")
-    assert keras_files.read_member(path, "kerascli/resolved.yaml", 100) == b"x: 1\n"
+    assert keras_archive.read_member(path, "kerascli/resolved.yaml", 100) == b"x: 1\n"
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
