@@ -1,9 +1,10 @@
-"""The library's face, which the commands use too: load, train, evaluate, predict and export."""
+"""The library's face, which the commands use too: load, train, evaluate, predict, export and report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ __all__ = [
     "load",
     "plan",
     "predict",
+    "report",
     "resume",
     "train",
 ]
@@ -126,3 +128,24 @@ def predict(
             for block in read_inputs(inputs, stored.preprocessing, signature.inputs, allow_nan=allow, say=say)
         ]
     return runner.model, {name: np.concatenate([b[name] for b in blocks]) for name in runner.model.graph.outputs}
+
+
+def report(
+    stored: Stored,
+    output: Path | None = None,
+    split: str | None = None,
+    which: str = "last",
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Path, dict[str, Any]]:
+    """Write one HTML page on a stored model; returns its place and the numbers measured.
+
+    Only this needs the packages of `kerascli[report]`.
+    """
+    from kerascli.report import gather, page
+
+    page.require_packages()
+    found = gather.gather(stored, split, which, threads, say)
+    path = output or page.place(stored.path)
+    page.write(found, path)
+    return path, gather.document(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kerascli.check import check
@@ -12,7 +12,7 @@ from kerascli.inspection.facts import Finding, Inspection
 from kerascli.inspection.findings import Context, findings
 from kerascli.inspection.look import Look, Progress
 from kerascli.model import Model
-from kerascli.sources.base import Dataset
+from kerascli.sources.base import Dataset, Split
 from kerascli.spec import Loaded, load
 from kerascli.training import read_data
 
@@ -35,21 +35,26 @@ def inspect(
     splits = {name: split for name, split in parts.items() if split is not None}
     if absent := [name for name in only if name not in splits]:
         raise Failure(Problem("E507", f"the dataset has no {absent[0]} split", help=f"it has {', '.join(splits)}"))
-    splits = {name: split for name, split in splits.items() if not only or name in only}
+    chosen = {name: split for name, split in splits.items() if not only or name in only}
+    return look_at(loaded, model, data, chosen, problems, progress)
+
+
+def look_at(
+    loaded: Loaded,
+    model: Model | None,
+    data: Dataset,
+    splits: Mapping[str, Split],
+    problems: Sequence[Problem] = (),
+    progress: Progress = lambda done, total: None,
+) -> Inspection:
+    """The same of data that are read already."""
     samples = {name: len(split) for name, split in splits.items()}
-    dataset = loaded.spec.dataset
-    look = Look(
-        data.preprocessing,
-        model.graph if model else None,
-        getattr(dataset, "oov_char", None),
-        progress,
-        sum(samples.values()),
-    )
+    dataset, graph = loaded.spec.dataset, model.graph if model else None
+    look = Look(data.preprocessing, graph, getattr(dataset, "oov_char", None), progress, sum(samples.values()))
     for name, split in splits.items():
         look.at(name, split)
     seen = look.found(loaded.spec.training.class_weight)
     table = columns(dataset, loaded.base, data.preprocessing)
-    context = Context(loaded, model.graph if model else None, samples, seen, table)
     return Inspection(
         loaded.spec.name,
         dataset.type_name(),
@@ -62,7 +67,7 @@ def inspect(
         seen.sample_weight,
         seen.copies,
         data.notes,
-        findings(context),
+        findings(Context(loaded, graph, samples, seen, table)),
         tuple(problems),
     )
 

@@ -15,7 +15,7 @@ errors component left_out docs codes files downloads yamltext hdf5
 ops hashes
 constraints initializers regularizers activations schedules learned
 layer layers losses metrics optimizers
-preprocessing data templates sources callbacks
+images preprocessing data templates sources callbacks
 diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
@@ -25,6 +25,7 @@ curves run checkpoint stored
 outcome resume training launch verify importer
 inspection
 explain schema overview comparison summary plot
+report
 api bench
 cli
 """
@@ -40,6 +41,10 @@ DOORS = {
     "threadpoolctl": ("engine.team",),
     "tensorboard": ("callbacks.tensorboard",),
     "mlflow": ("callbacks.mlflow",),
+    "PIL": ("images",),
+    "matplotlib": ("report.charts",),
+    "jinja2": ("report.page",),
+    "pygments": ("report.page",),
     "ctypes": ("engine.team", "bench"),
     "mmap": ("engine.memory",),
     "threading": ("engine.team", "training"),
