@@ -69,7 +69,6 @@ class Numpy(Exporter):
         return [path, beside]
 
     def read_back(self, written: list[Path], trained: Trained, inputs: Mapping[str, Array]) -> Reading:
-        """`python -I` leaves kerascli out: only what is installed can be imported, and the file's own folder."""
         folder = written[0].resolve().parent
         return run_python(READER, trained.graph, inputs, str(folder), written[0].stem)
 
@@ -78,6 +77,7 @@ IMPORTS = {
     "csv": "import csv",
     "math": "import math",
     "sys": "import sys",
+    "Any": "from typing import Any",
     "product": "from itertools import product",
     "Path": "from pathlib import Path",
     "np": "import numpy as np",
@@ -108,14 +108,14 @@ def _file(trained: Trained, text: Source, path: Path, beside: Path) -> str:
         'if __name__ == "__main__":\n    main(sys.argv[1:])\n',
     ]
     used = {node.id for node in ast.walk(ast.parse("\n".join(parts))) if isinstance(node, ast.Name)}
-    imports = [line for name, line in IMPORTS.items() if name in used | {"Path"}]
+    imports = [line for name, line in IMPORTS.items() if name in used | {"Any", "Path"}]
+    if abstract := [name for name in ("Mapping", "Sequence") if name in used]:
+        imports.append(f"from collections.abc import {', '.join(abstract)}")
     standard, numeric = ([line for line in imports if ("numpy" in line) == wanted] for wanted in (False, True))
     head = [
         _about(trained, text, path, beside, table),
         "",
-        *sorted(standard, key=lambda line: line.startswith("from")),
-        "from collections.abc import Mapping, Sequence",
-        "from typing import Any",
+        *sorted(standard, key=lambda line: (line.startswith("from"), line)),
         "",
         *numeric,
         "",

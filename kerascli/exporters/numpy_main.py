@@ -80,14 +80,15 @@ def encode(rows: Sequence[Mapping[str, str]]) -> list[Array]:
 
 def numbers(column: Mapping[str, Any], row: Mapping[str, str]) -> list[float]:
     """What one cell of a row becomes."""
-    text = str(row[column["name"]]).strip()
-    missing = text.lower() in ("", "na", "n/a", "#n/a", "nan", "null", "?")
+    if column["name"] not in row:
+        raise ValueError(f"there is no column {column['name']}")
+    text, categories = (row[column["name"]] or "").strip(), column.get("categories", ())
+    missing = text not in categories and text.lower() in ("", "na", "n/a", "#n/a", "nan", "null", "?")
     if missing and column["fill"] is None and column["needed"]:
         raise ValueError(f"column {column['name']}: the value is missing")
     if column["kind"] != "category":
         value = column["fill"] if missing else float(text.replace(DECIMAL, "."))
         return [(value - column["offset"]) / column["factor"]]
-    categories = column["categories"]
     text = column["fill"] if missing else text
     slot = categories.index(text) if text in categories else len(categories)
     return [float(slot == k) for k in range(len(categories) + 1)]

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,10 +111,13 @@ def largest_difference(expected: Mapping[str, Array], found: Mapping[str, Array]
     return largest
 
 
-def judged(expected: Mapping[str, Array], reading: Reading) -> Check:
-    """The check that a reading amounts to."""
+def check(graph: Graph, weights: Mapping[str, Array], read: Callable[[Mapping[str, Array]], Reading]) -> Check:
+    """The predictions on random samples of a reader, beside the model's own."""
+    inputs = samples(graph)
+    reading = read(inputs)
     if reading.skipped or reading.failed:
         return Check(None, not reading.failed, reading.skipped or reading.failed)
+    expected = predictions(graph, weights, inputs)
     apart = largest_difference(expected, reading.outputs)
     size = max((float(np.nanmax(np.abs(y), initial=1)) for y in expected.values()), default=1.0)
     return Check(apart, apart <= TOLERANCE * size)
@@ -127,7 +130,7 @@ def run_keras(written: Sequence[Path], graph: Graph, inputs: Mapping[str, Array]
     backend = os.environ.get("KERAS_BACKEND") or next(filter(importlib.util.find_spec, BACKENDS), "")
     if not backend:
         return Reading(skipped="Keras has nothing to run on: `pip install jax`, or say `--no-verify`")
-    return run_python(KERAS, graph, inputs, backend=backend, after=[str(path) for path in written])
+    return run_python(KERAS, graph, inputs, backend=backend, after=[str(path.resolve()) for path in written])
 
 
 def run_python(

@@ -1,0 +1,138 @@
+"""`export` to forms that need no Keras: NumPy files, safetensors, the spec; fewer bits; the check after writing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerascli.run import find
+from kerascli.stored import Stored
+from tests.cli.session import Shell
+
+ROWS = """species,island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year
+?,Torgersen,39.1,18.7,181,3750,male,2007
+?,Biscoe,50.0,15.2,NA,5700,male,2008
+?,Mars,46.5,17.9,192,3500,,2009
+"""
+
+
+def without_us(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Python with what is installed and nothing else: kerascli is not found from there."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    words = (sys.executable, "-I", *words)
+    return subprocess.run(
+        [str(word) for word in words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_numpy_file_names_classes_from_a_table_as_predict_does(ask: Shell) -> None:
+    (ask.folder / "rows.csv").write_text(ROWS)
+    answer = ask("export", "penguins", "--format", "numpy", "-o", "birds.py")
+    assert answer.code == 0 and answer.out.split() == ["birds.py", "birds.npz"]
+    assert "largest difference of predictions" in answer.err
+    done = without_us(ask.folder, "birds.py", "rows.csv")
+    assert done.returncode == 0, done.stderr
+    expected = [
+        json.loads(line) for line in ask("predict", "penguins", "rows.csv", "--format", "jsonl").out.splitlines()
+    ]
+    for line, row in zip(done.stdout.splitlines(), expected, strict=True):
+        label, p = line.split("\t")
+        assert label == row["class"] and float(p) == pytest.approx(row["probability"], abs=1e-4)
+    assert "kerascli" not in (ask.folder / "birds.py").read_text().split('"""', 2)[2]
+
+
+def test_a_numpy_file_writes_arrays_and_says_what_it_wants(ask: Shell) -> None:
+    assert ask("export", "digits", "--format", "numpy", "-o", "digits_net.py", "--no-verify").code == 0
+    x = np.random.default_rng(0).integers(0, 17, (300, 8, 8, 1)).astype(np.uint8)
+    np.save(ask.folder / "x.npy", x)
+    assert without_us(ask.folder, "digits_net.py", "x.npy", "-o", "y.npy").returncode == 0
+    assert ask("predict", "digits", "x.npy", "-o", "expected.npy").code == 0
+    y, expected = (np.load(ask.folder / name) for name in ("y.npy", "expected.npy"))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    np.save(ask.folder / "wrong.npy", x[:, :5])
+    refused = without_us(ask.folder, "digits_net.py", "wrong.npy")
+    assert refused.returncode == 1 and "expected samples of shape (8, 8, 1)" in refused.stderr
+    assert "python digits_net.py" in without_us(ask.folder, "digits_net.py").stderr
+
+
+@pytest.mark.parametrize(("way", "share", "close"), [("float16", 0.5, 1e-2), ("int8", 0.35, 0.1)])
+def test_fewer_bits_are_smaller_and_say_what_they_change(way: str, share: float, close: float, ask: Shell) -> None:
+    answer = ask("export", "digits", "--format", "numpy", "--quantize", way, "-o", f"{way}.py", "--json")
+    found = answer.document
+    assert answer.code == 0 and found["stored_bytes"] <= share * found["weights_bytes"]
+    assert 0 < found["quantize_difference"] < close
+    assert found["check"]["passed"] and found["check"]["largest_difference"] < 1e-5
+    with np.load(ask.folder / f"{way}.npz", allow_pickle=False) as arrays:
+        assert arrays["dense/kernel"].dtype == np.dtype(way)
+
+
+def test_safetensors_hold_the_weights_by_path_with_name_and_version(ask: Shell) -> None:
+    reader = pytest.importorskip("safetensors")
+    answer = ask("export", "digits", "--format", "safetensors", "-o", "w.safetensors", "--json")
+    assert answer.code == 0 and answer.document["check"]["largest_difference"] == 0
+    weights = Stored(find("digits", ask.folder / "runs")).weights()
+    with reader.safe_open(ask.folder / "w.safetensors", "numpy") as file:
+        assert file.metadata()["name"] == "digits" and file.metadata()["kerascli_version"]
+        assert set(file.keys()) == set(weights)
+        assert all(np.array_equal(file.get_tensor(path), array) for path, array in weights.items())
+
+
+def test_the_spec_goes_out_and_is_valid(ask: Shell) -> None:
+    answer = ask("export", "penguins", "--format", "yaml", "-o", "again.yaml")
+    assert answer.code == 0 and "check skipped" in answer.err
+    assert ask("validate", "again.yaml").code == 0
+
+
+def test_keras_reads_the_file_back(ask: Shell) -> None:
+    pytest.importorskip("keras")
+    answer = ask("export", "penguins", "--format", "keras", "-o", "birds.keras", "--json")
+    found = answer.document
+    assert answer.code == 0 and found["check"]["passed"] and found["check"]["largest_difference"] < 1e-5
+
+
+def test_a_reader_that_fails_is_exit_code_1(ask: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("keras")
+    monkeypatch.setenv("KERAS_BACKEND", "abacus")
+    answer = ask("export", "penguins", "--format", "keras", "-o", "unread.keras")
+    assert answer.code == 1 and "check failed" in answer.err and "abacus" in answer.err
+    assert (ask.folder / "unread.keras").is_file()
+    assert ask("export", "penguins", "--format", "keras", "-o", "unread.keras", "--no-verify").code == 0
+
+
+def test_what_a_form_cannot_do_is_said(ask: Shell) -> None:
+    answer = ask("export", "penguins", "--format", "h5", "--quantize", "int8")
+    assert answer.code == 2 and "cannot store weights as int8" in answer.err and "`numpy` can store" in answer.err
+    answer = ask("export", "penguins", "--format", "numpy", "-o", "birds.keras")
+    assert answer.code == 2 and "birds.py" in answer.err
+    answer = ask("export", "penguins", "--format", "numpi")
+    assert answer.code == 2 and "did you mean `numpy`" in answer.err
+
+
+def test_layers_that_read_texts_are_named_all_at_once(shell: Shell) -> None:
+    shell.write(
+        """
+name: words
+seed: 1
+dataset: {type: csv, path: t.csv, target: y}
+layers: [{type: Input, name: t, dtype: string}, {type: StringLookup, name: look}, {type: CategoryEncoding,
+  name: code, num_tokens: 8}, {type: Dense, units: 2, activation: softmax}]
+loss: sparse_categorical_crossentropy
+training: {epochs: 1}
+""",
+        "words.yaml",
+    )
+    (shell.folder / "t.csv").write_text("t,y\n" + "a,p\nb,q\nc,p\n" * 10)
+    assert shell("train", "words.yaml", "-q").code == 0
+    answer = shell("export", "latest", "--format", "numpy")
+    assert answer.code == 1 and "StringLookup `look`" in answer.err and not (shell.folder / "words.py").exists()
+
+
+def test_the_help_names_the_forms(shell: Shell) -> None:
+    text = " ".join(shell("export", "--help").out.split())
+    assert "h5, json, keras, numpy" in text and "safetensors, yaml" in text
