@@ -11,6 +11,7 @@ from typing import Any
 from kerascli import yamltext
 from kerascli.check import Checked, check
 from kerascli.errors import Failure, Problem
+from kerascli.host import raw_inputs
 from kerascli.run import History, Run, find
 from kerascli.spec import Spec, load, resolved
 
@@ -42,13 +43,16 @@ def previous(run: Run) -> Spec:
 
 
 def pinned(checked: Checked, runs: Path) -> Checked:
-    """The same, with the path of the run that `training.initial_weights` names: `latest` will mean another."""
-    spec = checked.loaded.spec
+    """The same, with what later runs might find otherwise: what columns hold, and the path of the run that
+    `training.initial_weights` names, for `latest` will mean another."""
+    loaded, graph = checked.loaded, checked.graph
+    dataset = loaded.spec.dataset.settled(loaded.base, graph.inputs, graph.outputs, raw_inputs(graph.nodes))
+    spec = loaded.spec.model_copy(update={"dataset": dataset})
     source = spec.training.initial_weights
-    if source is None or Path(source).is_file() or Path(source).suffix in (".keras", ".h5"):
-        return checked
-    training = spec.training.model_copy(update={"initial_weights": str(find(source, runs).resolve())})
-    return replace(checked, loaded=replace(checked.loaded, spec=spec.model_copy(update={"training": training})))
+    if source is not None and not Path(source).is_file() and Path(source).suffix not in (".keras", ".h5"):
+        training = spec.training.model_copy(update={"initial_weights": str(find(source, runs).resolve())})
+        spec = spec.model_copy(update={"training": training})
+    return replace(checked, loaded=replace(loaded, spec=spec))
 
 
 def _changes(run: Run, before: Spec, found: Checked) -> list[Problem]:

@@ -35,7 +35,7 @@ class TextOptions(BaseModel):
     sequence_length: int = Field(100, ge=1)
     """Numbers of a text with `output: int`."""
     output: Output = "int"
-    """`int`: the number of each word, in order; `multi_hot`: which words there are; `count`: how often each is there."""
+    """`int`: the number of each word, in order; `multi_hot`: which words there are; `count`: how often each one is."""
     lower: bool = True
     """Whether capital letters are taken for small ones."""
     strip_html: bool = True
@@ -44,6 +44,15 @@ class TextOptions(BaseModel):
     """Where zeros fill up a short text."""
     truncating: Side = "pre"
     """Where a long text is cut."""
+
+    @property
+    def width(self) -> int:
+        """Numbers of an encoded text."""
+        return self.sequence_length if self.output == "int" else self.vocabulary
+
+    @property
+    def dtype(self) -> str:
+        return "int32" if self.output == "int" else "float32"
 
 
 class TextEncoder(TextOptions):
@@ -59,15 +68,6 @@ class TextEncoder(TextOptions):
             counts.update(tokens(text, options))
         found = sorted(counts, key=lambda word: (-counts[word], word))[: options.vocabulary - FIRST]
         return cls(**{name: getattr(options, name) for name in TextOptions.model_fields}, words=tuple(found))
-
-    @property
-    def width(self) -> int:
-        """Numbers of an encoded text."""
-        return self.sequence_length if self.output == "int" else self.vocabulary
-
-    @property
-    def dtype(self) -> str:
-        return "int32" if self.output == "int" else "float32"
 
     def encode(self, texts: Sequence[str]) -> Array:
         """Shapes: n texts → (n, sequence_length) int32, or (n, vocabulary) float32."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kerascli.columns import Column, NumericColumn, TextColumn
 from kerascli.inspection.facts import ColumnFacts, Numbers
 from kerascli.inspection.measure import figures_of
 from kerascli.ops.ir import Array
-from kerascli.preprocessing import Column, NumericColumn, Preprocessing, TargetLayout, TextColumn
+from kerascli.preprocessing import Preprocessing, TargetLayout
 from kerascli.sources.base import Source
 from kerascli.sources.table import read_columns
 from kerascli.sources.tabular import _Tabular
@@ -24,24 +25,34 @@ FEW_VALUES = 50
 """Numbers of so few different values may stand for categories."""
 
 
+_FILLED = {
+    "numeric": "",
+    "category": "a slot of its own",
+    "date": "each part's own number",
+    "text": "the empty text",
+    "string": "the empty text",
+    "integer": "",
+}
+"""What stands for a missing value where it is no value of the column."""
+
+
 def columns(source: Source, base: Path, preprocessing: Preprocessing) -> dict[str, ColumnFacts]:
     """Every column that the network reads, in order; none where the data are no table."""
     if not isinstance(source, _Tabular):
         return {}
-    kinds = {feature.name: feature.kind for feature in preprocessing.features}
     layout = next(iter(preprocessing.targets.values()))
-    aims = dict.fromkeys(layout.columns, layout.kind) if len(layout.columns) == 1 else {}
-    form = source.text_format()
-    tables = {part: read_columns(path, form, kinds | aims) for part, path in source.files(base).items()}
+    aims = preprocessing.target_kinds if len(layout.columns) == 1 else {}
+    form = source.table_format()
+    tables = {part: read_columns(path, form, preprocessing.kinds | aims) for part, path in source.files(base).items()}
     cuts = source.limited(source.cuts({part: len(table.lines) for part, table in tables.items()}))
     splits = {split: (tables[cut.part].by_name, cut.rows) for split, cut in cuts.items()}
     found = {}
-    for feature in preprocessing.features:
+    for feature in preprocessing.used:
         mine = {split: by_name[feature.name].take(rows) for split, (by_name, rows) in splits.items()}
         by_name, rows = splits["train"]
         target = by_name[layout.columns[0]].take(rows) if aims else None
         fill = getattr(feature, "fill", None)
-        filled = f"`{fill}`" if isinstance(fill, str) else f"{fill:.6g}" if fill is not None else "a slot of its own"
+        filled = f"`{fill}`" if isinstance(fill, str) else f"{fill:.6g}" if fill is not None else _FILLED[feature.kind]
         filled = "dropped rows" if feature.drops else filled
         found[feature.name] = facts(feature.kind, mine, filled, _told(mine["train"], target, layout))
     return found

@@ -172,6 +172,12 @@ class Source(Component):
         """Read everything; `encoding` says for each target what `auto` means: `integer`, `one_hot` or `none`."""
         raise NotImplementedError
 
+    def settled(
+        self, base: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = (), raw: Mapping[str, str] = {}
+    ) -> "Source":
+        """The same with what was found out from the data written down, as `resolved.yaml` has it."""
+        return self
+
     def encoding_of(self, target: str, encoding: Mapping[str, str] | None) -> str:
         """The spec's word, else the caller's."""
         return self.target_encoding if self.target_encoding != "auto" else (encoding or {}).get(target, "auto")

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from kerascli.errors import Failure, Problem, Span, SpecFailure
-from kerascli.preprocessing import FeatureOptions, Raw
-from kerascli.sources.base import did_you_mean
+from kerascli.component import nearest
+from kerascli.encoders import Raw
+from kerascli.errors import Failure, Problem, SpecFailure
+from kerascli.features import FeatureOptions
+from kerascli.sources.base import InputInfo, did_you_mean
 from kerascli.sources.table import Survey
 
 Names = dict[str, tuple[str, ...]]
 
 
-def input_layout(features: Mapping[str, object], inputs: Sequence[str]) -> Names:
-    """Input → its features: one vector of all, or one input a feature where inputs are named after features."""
+def input_layout(features: Collection[str], inputs: Sequence[str]) -> Names:
+    """Input → its features, one vector of them in column order.
+
+    An input that is named after a feature has that one; a single input of another name has all that are left.
+    """
     if not inputs:
         return {"x": tuple(features)}
-    if len(inputs) == 1 and inputs[0] not in features:
-        return {inputs[0]: tuple(features)}
-    _require(inputs, features, "feature")
-    return {name: (name,) for name in inputs}
+    others = [name for name in inputs if name not in features]
+    left = tuple(name for name in features if name not in inputs)
+    meant = len(inputs) > 1 and any(nearest(name, list(left)) for name in others)
+    if len(others) > 1 or (others and (meant or not left)):
+        _require(inputs, features, "feature")
+    return {name: left if name in others else (name,) for name in inputs}
 
 
 def raw_features(
@@ -29,16 +36,43 @@ def raw_features(
     found = {}
     for name, dtype in asked.items():
         for column in layout.get(name, ()):
-            if options.get(column, FeatureOptions()).kind is not None:
+            given = options.get(column, FeatureOptions())
+            if dtype != "string" and makes_integers(given):
+                continue
+            if given.kind is not None:
                 message = f"the Input `{name}` reads column `{column}` as {dtype}, and `features` gives it a `kind`"
                 raise SpecFailure(Problem("E409", message, help="drop one of them"))
-            text = seen.columns[column].text_row
-            if dtype != "string" and text is not None:
-                message = f"row {text[0]}, column `{column}`: `{text[2][:40]}` is no whole number"
-                help = f"the Input `{name}` wants {dtype}; for texts write `dtype: string`"
-                raise Failure(Problem("E408", message, Span(seen.name, text[1], 1), help=help))
+            other = seen.columns[column].other
+            if dtype != "string" and other is not None:
+                row, place, text = other
+                message = f"row {row}, column `{column}`: `{text[:40]}` is no whole number"
+                help = f"the Input `{name}` wants {dtype}; for texts write `dtype: string`, or number their words: "
+                help += f"`features: {{{column}: text}}`"
+                raise Failure(Problem("E408", message, place, help=help))
             found[column] = Raw(kind="string" if dtype == "string" else "integer", name=column)
     return found
+
+
+def makes_integers(options: FeatureOptions) -> bool:
+    """Whether a feature becomes numbers for Embedding."""
+    return (options.kind == "text" and options.output in (None, "int")) or options.encoding == "integer"
+
+
+def sample(name: str, features: Sequence[str], samples: Mapping[str, InputInfo]) -> InputInfo:
+    """One sample of an input: its features side by side, which must be alike."""
+    kinds = {samples[feature].dtype for feature in features}
+    sequence = next((f for f in features if samples[f].dtype == "int32" and samples[f].shape != (1,)), None)
+    if len(features) > 1 and (len(kinds) > 1 or sequence):
+        alone = sequence or next(f for f in features if samples[f].dtype != "float32")
+        other = next(f for f in features if f != alone)
+        what = "a sequence of word numbers" if sequence else "a number for Embedding, or a text as it stands"
+        message = f"feature `{alone}` is {what}, and cannot be in one vector with `{other}`"
+        mend = "`output: multi_hot`" if sequence else "`encoding: one_hot`"
+        help = f"give it an Input of its own, `{{type: Input, name: {alone}}}`, and another Input for the rest; "
+        help += f"or make it a vector: {mend}; or leave it out: `features: {{{alone}: ignore}}`"
+        raise SpecFailure(Problem("E409", message, help=help))
+    width = sum(samples[feature].shape[0] for feature in features)
+    return InputInfo((width,), samples[features[0]].dtype)
 
 
 def target_layout(columns: Sequence[str], outputs: Sequence[str]) -> Names:

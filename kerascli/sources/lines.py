@@ -1,6 +1,7 @@
 """Texts as data: bytes decoded, and files of one text a line for a network that reads nothing else."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -9,11 +10,12 @@ from typing import Any, Protocol, TextIO
 
 import numpy as np
 
+from kerascli.encoders import Raw, Text
 from kerascli.errors import Failure, Problem
-from kerascli.files import cannot_read
-from kerascli.preprocessing import Array, Preprocessing, Raw
+from kerascli.preprocessing import Array, Preprocessing
+from kerascli.sources.textfile import lines, open_text
 
-LONGEST_LINE = 1 << 24
+TEXTS = np.dtypes.StringDType()
 
 
 class Sample(Protocol):
@@ -41,10 +43,10 @@ def decoded(values: Array) -> Array:
 class Lines:
     """A stream of text whose first line was looked at already."""
 
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self.name = name
+    def __init__(self, stream: TextIO, name: str, shown: str = "") -> None:
+        self.name, self.shown = name, shown
         self._stream = stream
-        self.first = self._next()
+        self.first = next(lines(stream, name), "")
         self._kept = True
 
     def readline(self, size: int = -1) -> str:
@@ -53,52 +55,50 @@ class Lines:
             return self.first
         return self._stream.readline(size)
 
-    def blocks(self, shape: tuple[int, ...], rows: int) -> Iterator[Array]:
+    def blocks(self, rows: int) -> Iterator[list[str]]:
         """One text a line, in blocks."""
-        lines = iter(self._line, None)
+        texts = (line.rstrip("\r\n") for line in lines(self, self.name))
         count = 0
-        while block := list(islice(lines, rows)):
+        while block := list(islice(texts, rows)):
             count += len(block)
-            yield np.array(block, np.dtypes.StringDType()).reshape(-1, *shape)
+            yield block
         if not count:
             raise Failure(Problem("E403", f"`{self.name}` has no samples", Path(self.name)))
 
-    def _line(self) -> str | None:
-        line = self.readline(LONGEST_LINE) if self._kept else self._next()
-        return line.rstrip("\r\n") if line else None
-
-    def _next(self) -> str:
-        try:
-            line = self._stream.readline(LONGEST_LINE)
-        except UnicodeDecodeError as error:
-            message = f"`{self.name}` is not UTF-8 text: byte {error.object[error.start]:#04x}"
-            raise Failure(Problem("E402", message, Path(self.name), help="save it as UTF-8")) from None
-        if len(line) == LONGEST_LINE:
-            message = f"`{self.name}` has a line of more than {LONGEST_LINE:,} characters"
-            raise Failure(Problem("E407", message, Path(self.name), help="is this a text file?"))
-        return line
-
     def is_table_with(self, column: str) -> bool:
-        """Whether the first line is a header that names the column."""
+        """Whether the first line is a header that names the column, or a JSON object that has it."""
         rows: Any = (next(csv.reader([self.first], delimiter=sign), ()) for sign in (",", ";", "\t", "|"))
-        return any(column in [cell.strip() for cell in row] for row in rows)
+        if any(column in [cell.strip() for cell in row] for row in rows):
+            return True
+        try:
+            return self.is_json and column in json.loads(self.first)
+        except (ValueError, RecursionError):
+            return False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the first line begins a JSON object."""
+        return self.first.lstrip("\ufeff \t").startswith("{")
 
 
 @contextmanager
-def open_lines(path: str, stdin: TextIO) -> Iterator[Lines]:
+def open_lines(path: str, stdin: TextIO, encoding: str | None = None) -> Iterator[Lines]:
     """A text file, or standard input for `-`."""
-    if path == "-":
-        yield Lines(stdin, "<stdin>")
+    if path != "-":
+        with open_text(Path(path), encoding) as file:
+            yield Lines(file.stream, path, file.shown)
         return
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            yield Lines(stream, path)
-    except OSError as error:
-        raise cannot_read(Path(path), error) from None
+        yield Lines(stdin, "<stdin>")
+    except UnicodeDecodeError as error:
+        message = f"standard input is not UTF-8 text: byte {error.object[error.start]:#04x}"
+        raise Failure(Problem("E402", message, help="send it as UTF-8")) from None
 
 
 def only_text(preprocessing: Preprocessing, specs: Mapping[str, Sample]) -> str | None:
-    """The name of a network's only input where that is one text a sample; else None."""
+    """The name of a network's only input where that is made of one text a sample; else None."""
     name, info = next(iter(specs.items()))
-    plain = len(specs) == 1 and info.dtype == "string" and info.shape in ((), (1,))
-    return name if plain and all(isinstance(feature, Raw) for feature in preprocessing.features) else None
+    features = preprocessing.features
+    stored = info.dtype == "string" and info.shape in ((), (1,)) and all(isinstance(each, Raw) for each in features)
+    encoded = len(features) == 1 and isinstance(features[0], Text)
+    return name if len(specs) == 1 and (stored or encoded) else None

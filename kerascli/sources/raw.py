@@ -12,20 +12,48 @@ from typing import TextIO
 
 import numpy as np
 
+from kerascli.columns import TextColumn, Unseen
 from kerascli.errors import Failure, Problem
-from kerascli.files import cannot_read
-from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout, Unseen
+from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
+from kerascli.sources.arrays import spread_evenly
 from kerascli.sources.base import InputInfo, Source, Split
-from kerascli.sources.lines import only_text, open_lines
+from kerascli.sources.cells import numbers
+from kerascli.sources.encoded import describe_unseen, encode_split, joined, require_kept
+from kerascli.sources.jsonl import JsonLines, Objects
+from kerascli.sources.lines import TEXTS, only_text, open_lines
 from kerascli.sources.npz import open_archive
-from kerascli.sources.rows import require_finite, served, served_dtype
-from kerascli.sources.table import Columns, Format, TableText, gather, numbers, open_table, read_table
-from kerascli.sources.tabular import _Tabular, describe_unseen, encode_split
-from kerascli.sources.targets import encode_labels
+from kerascli.sources.parquet import ParquetRows
+from kerascli.sources.raw_arrays import (
+    Arrays,
+    arrays_of,
+    cast,
+    cast_all,
+    equally_long,
+    load_npy,
+    require_rows,
+    single,
+    split_of_archive,
+    with_samples,
+)
+from kerascli.sources.rows import require_finite
+from kerascli.sources.separated import Rows, Separated
+from kerascli.sources.table import Format, Table, gather
+from kerascli.sources.tabular import _Tabular
 
 _ROWS = 4096
-_TABLES = (".csv", ".tsv", ".txt")
-Arrays = dict[str, Array]
+_KNOWN = "inputs are .csv, .tsv, .jsonl, .parquet, .txt, .npy or .npz files, or `-` for standard input"
+Say = Callable[[str], None]
+
+
+def table_format(path: str, preprocessing: Preprocessing) -> Format | None:
+    """How a file is read whose name ends as a table's; a further `.gz` says nothing."""
+    suffix = Path(path.lower().removesuffix(".gz")).suffix
+    if suffix in (".csv", ".tsv", ".txt"):
+        headed = bool(preprocessing.features)
+        return Separated(decimal=preprocessing.decimal, encoding=preprocessing.encoding, headed=headed)
+    if suffix in (".jsonl", ".ndjson"):
+        return JsonLines()
+    return ParquetRows() if suffix in (".parquet", ".pq") else None
 
 
 def read_inputs(
@@ -33,21 +61,21 @@ def read_inputs(
     preprocessing: Preprocessing,
     specs: Mapping[str, InputInfo],
     allow_nan: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
     stdin: TextIO | None = None,
 ) -> Iterator[Arrays]:
     """Blocks of samples, in order, each with an array for every input.
 
     `.npy`: the samples of a single input. `.npz`: arrays named after the inputs (one alone may have any name). `.csv`,
-    `.tsv`, `.txt` and `-` (standard input): the columns of the training table without its target, or, where training
-    had arrays, rows of numbers; for a network that reads one text a sample `.txt` and `-` may hold a text a line. `say`
-    is told of values that training never showed.
+    `.tsv`, `.jsonl`, `.parquet`, `.txt` and `-` (standard input): the columns of the training table without its target,
+    or, where training had arrays, rows of numbers; for a network that reads one text a sample `.txt` and `-` may hold a
+    text a line. `say` is told of values that training never showed.
     """
     unseen: Unseen = {}
     specs = _under_trained_names(specs, preprocessing)
     for path in paths:
         first = 0
-        blocks = _blocks(path, preprocessing, specs, unseen, stdin or sys.stdin)
+        blocks = _blocks(path, preprocessing, specs, unseen, say, stdin or sys.stdin)
         while block := _next(blocks, path):
             if not allow_nan:
                 require_finite(block, f"`{path}`", first)
@@ -73,10 +101,11 @@ def read_split(
     .npz with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets)."""
     specs = _under_trained_names(specs, preprocessing)
     unseen: Unseen = {}
-    if path.suffix.lower() in _TABLES and preprocessing.features:
-        split = _split_of_table(path, Format(decimal=preprocessing.decimal), preprocessing, unseen)
+    form = table_format(str(path), preprocessing)
+    if form and preprocessing.features:
+        split = _split_of_table(path, form, preprocessing, unseen)
     elif path.suffix.lower() == ".npz":
-        split = _split_of_archive(path, preprocessing, specs)
+        split = split_of_archive(path, preprocessing, specs)
     else:
         raise Failure(
             Problem(
@@ -100,9 +129,11 @@ def read_source(
     if isinstance(source, _Tabular) and preprocessing.features:
         unseen: Unseen = {}
         parts = {
-            part: _split_of_table(path, source.text_format(), preprocessing, unseen)
+            part: _split_of_table(path, source.table_format(), preprocessing, unseen)
             for part, path in source.files(base).items()
         }
+        if source.stratify:
+            parts["train"] = _rows_of(parts["train"], spread_evenly(parts["train"].targets))
         cuts = source.limited(source.cuts({part: len(split) for part, split in parts.items()}))
         splits = {name: _rows_of(parts[cut.part], cut.rows) for name, cut in cuts.items()}
         if not source.allow_nan:
@@ -117,20 +148,19 @@ def read_source(
 
 
 def _split_of_table(path: Path, form: Format, preprocessing: Preprocessing, unseen: Unseen) -> Split:
-    """All rows of a table that has targets."""
-    kinds = preprocessing.kinds | {
-        column: layout.kind for layout in preprocessing.targets.values() for column in layout.columns
-    }
-    with open_table(path, form) as table:
-        columns = gather(table, kinds)
-    _require_rows(len(columns.lines), path)
-    _require_kept(preprocessing, columns, 0)
-    return encode_split(preprocessing, columns, np.arange(len(columns.lines)), unseen)
+    """All rows of a table that has targets, encoded some thousand at a time."""
+    splits = []
+    with form.open(path) as table:
+        while len(columns := gather(table, preprocessing.kinds | preprocessing.target_kinds, _ROWS)):
+            require_kept(preprocessing, columns)
+            splits.append(encode_split(preprocessing, columns, np.arange(len(columns)), unseen))
+    require_rows(len(splits), path)
+    return joined(splits)
 
 
-def _rows_of(split: Split, rows: slice) -> Split:
+def _rows_of(split: Split, rows: slice | Array) -> Split:
     inputs = {name: array[rows] for name, array in split.inputs.items()}
-    return Split(inputs, {name: array[rows] for name, array in split.targets.items()})
+    return Split({**inputs}, {name: array[rows] for name, array in split.targets.items()})
 
 
 def _require_alike(found: Preprocessing, wanted: Preprocessing) -> None:
@@ -159,85 +189,76 @@ def _sample(layout: InputLayout) -> str:
 
 
 def _blocks(
-    path: str, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen, stdin: TextIO
+    path: str,
+    preprocessing: Preprocessing,
+    specs: Mapping[str, InputInfo],
+    unseen: Unseen,
+    say: Say,
+    stdin: TextIO,
 ) -> Iterator[Arrays]:
-    form, suffix = Format(decimal=preprocessing.decimal), Path(path).suffix.lower()
-    named = bool(preprocessing.features)
+    form, suffix = table_format(path, preprocessing), Path(path).suffix.lower()
     if path == "-" or suffix == ".txt":
-        name = only_text(preprocessing, specs)
-        with open_lines(path, stdin) as lines:
-            if name and not (named and lines.is_table_with(preprocessing.features[0].name)):
-                yield from ({name: block} for block in lines.blocks(specs[name].shape, _ROWS))
-            else:
-                yield from _table_blocks(read_table(lines, lines.name, form, named), preprocessing, specs, unseen)
-    elif suffix in _TABLES and not named and only_text(preprocessing, specs):
-        help = "give a .txt file with one text a line, a .npy or a .npz"
-        raise Failure(
-            Problem("E402", f"the network reads one text a sample, not the table `{path}`", Path(path), help=help)
-        )
-    elif suffix in _TABLES:
-        with open_table(Path(path), form, named) as table:
-            yield from _table_blocks(table, preprocessing, specs, unseen)
+        yield from _line_blocks(path, preprocessing, specs, unseen, say, stdin)
+    elif form and not preprocessing.features and (only_text(preprocessing, specs) or not isinstance(form, Separated)):
+        what = "one text a sample" if only_text(preprocessing, specs) else "arrays of numbers"
+        help = "give a .txt file with one text a line, a .npy or a .npz" if only_text(preprocessing, specs) else _KNOWN
+        raise Failure(Problem("E402", f"the network reads {what}, not the table `{path}`", Path(path), help=help))
+    elif form:
+        with form.open(Path(path)) as table:
+            yield from _table_blocks(table, preprocessing, specs, unseen, say)
     elif suffix == ".npy":
-        name, info = _single(specs, path)
-        array = _load_npy(Path(path))
-        array = _with_samples(array, name, info)
+        name, info = single(specs, path)
+        array = with_samples(load_npy(Path(path)), name, info)
         for start in range(0, len(array), _ROWS):
-            yield {name: _cast(array[start : start + _ROWS], name, info)}
+            yield {name: cast(array[start : start + _ROWS], name, info)}
     elif suffix == ".npz":
         with open_archive(Path(path)) as archive:
-            arrays = {name: archive.read(own) for name, own in _names(archive.names, specs, path).items()}
-        yield _equally_long(_cast_all(arrays, specs), path)
+            arrays = {name: archive.read(own) for name, own in arrays_of(archive.names, specs, path).items()}
+        yield equally_long(cast_all(arrays, specs), path)
     else:
-        raise Failure(
-            Problem(
-                "E402",
-                f"cannot tell what `{path}` holds",
-                Path(path),
-                help="inputs are .npy, .npz or .csv files, or `-` for a table on standard input",
-            )
-        )
+        raise Failure(Problem("E402", f"cannot tell what `{path}` holds", Path(path), help=_KNOWN))
+
+
+def _line_blocks(
+    path: str, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen, say: Say, stdin: TextIO
+) -> Iterator[Arrays]:
+    """A text a line, or a table, from a file of lines or standard input."""
+    name, features = only_text(preprocessing, specs), preprocessing.features
+    with open_lines(path, stdin, preprocessing.encoding) as lines:
+        if name and not (features and lines.is_table_with(features[0].name)):
+            for texts in lines.blocks(_ROWS):
+                if features:
+                    yield preprocessing.encode({features[0].name: TextColumn(np.arange(len(texts)), texts)}, unseen)
+                else:
+                    yield {name: np.array(texts, TEXTS).reshape(-1, *specs[name].shape)}
+            return
+        form = Separated(decimal=preprocessing.decimal, headed=bool(features))
+        table = Objects(lines.name, lines) if features and lines.is_json else form.read(lines, lines.name)
+        yield from _table_blocks(table, preprocessing, specs, unseen, say)
 
 
 def _table_blocks(
-    table: TableText, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen
+    table: Table, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen, say: Say
 ) -> Iterator[Arrays]:
-    if not preprocessing.features:
-        yield from _number_blocks(table, *_single(specs, table.name))
+    if not preprocessing.features and isinstance(table, Rows):
+        yield from _number_blocks(table, *single(specs, table.name))
         return
-    rows = 0
-    while True:
-        columns = gather(table, preprocessing.kinds, _ROWS)
-        if not len(columns.lines):
-            break
-        _require_kept(preprocessing, columns, rows)
+    rows, empty = 0, set(preprocessing.kinds)
+    while len(columns := gather(table, preprocessing.kinds, _ROWS)):
+        require_kept(preprocessing, columns)
         yield preprocessing.encode(columns.by_name, unseen)
-        rows += len(columns.lines)
-    _require_rows(rows, Path(table.name))
+        rows += len(columns)
+        empty -= {name for name, column in columns.by_name.items() if not column.missing.all()}
+    require_rows(rows, Path(table.name))
+    for name in sorted(empty) if rows > 1 else ():
+        say(f"warning: column `{name}` has no value in `{table.name}`")
 
 
-def _require_kept(preprocessing: Preprocessing, columns: Columns, before: int) -> None:
-    """A row that training would have dropped cannot be predicted: say which."""
-    problems = [
-        Problem(
-            "E408",
-            f"row {before + row + 1}, column `{feature.name}`: the value is missing",
-            columns.place(row),
-            help="this feature was trained with `missing: drop`",
-        )
-        for feature in preprocessing.features
-        if feature.drops and feature.name in columns.by_name
-        for row in np.flatnonzero(columns.by_name[feature.name].missing)[:10]
-    ]
-    if problems:
-        raise Failure(problems)
-
-
-def _number_blocks(table: TableText, name: str, info: InputInfo) -> Iterator[Arrays]:
+def _number_blocks(table: Rows, name: str, info: InputInfo) -> Iterator[Arrays]:
     """Rows of numbers for an input of arrays; a first row of names is passed over."""
     width, count = math.prod(info.shape), 0
-    while block := list(islice(table.lines, _ROWS)):
-        if not count and numbers(block[0][1], table.decimal)[1] is not None:
+    while block := list(islice(table.values, _ROWS)):
+        if not count and numbers(block[0][1], table.cells.decimal)[1] is not None:
             block = block[1:]
         wrong = [(line, row) for line, row in block if len(row) != width]
         if wrong:
@@ -251,7 +272,7 @@ def _number_blocks(table: TableText, name: str, info: InputInfo) -> Iterator[Arr
             )
         values = np.empty((len(block), width))
         for place, (line, row) in enumerate(block):
-            values[place], bad = numbers(row, table.decimal)
+            values[place], bad = numbers(row, table.cells.decimal)
             if bad is not None:
                 raise Failure(
                     Problem(
@@ -262,60 +283,8 @@ def _number_blocks(table: TableText, name: str, info: InputInfo) -> Iterator[Arr
                 )
         count += len(block)
         if block:
-            yield {name: _cast(values.reshape(-1, *info.shape), name, info)}
-    _require_rows(count, Path(table.name))
-
-
-def _load_npy(path: Path) -> Array:
-    try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array
-    except FileNotFoundError as error:
-        raise cannot_read(path, error) from None
-    except (ValueError, EOFError, OSError) as error:
-        raise Failure(
-            Problem(
-                "E402",
-                f"`{path}` is damaged or no .npy file: {error}",
-                path,
-                help="write it with numpy.save; pickled objects are refused",
-            )
-        ) from None
-
-
-def _split_of_archive(path: Path, preprocessing: Preprocessing, specs: Mapping[str, InputInfo]) -> Split:
-    with open_archive(path) as archive:
-        inputs = {name: archive.read(own) for name, own in _names(archive.names, specs, str(path)).items()}
-        targets = {
-            name: archive.read(own)
-            for name, own in _names(archive.names, preprocessing.targets, str(path), "y").items()
-        }
-    arrays = _cast_all(inputs, specs)
-    _equally_long({**arrays, **targets}, str(path))
-    labels = {
-        name: encode_labels(targets[name], layout.encoding, layout.classes, layout.class_names, f"target `{name}`")
-        for name, layout in preprocessing.targets.items()
-    }
-    return Split(arrays, labels)
-
-
-def _names(have: Sequence[str], wanted: Mapping[str, object], path: str, stem: str = "x") -> dict[str, str]:
-    """Wanted name → array. One alone may be called `x`, `x_test`, or be the only array."""
-    if all(name in have for name in wanted):
-        return {name: name for name in wanted}
-    if len(wanted) == 1:
-        for own in (stem, f"{stem}_test", *(have if len(have) == 1 else ())):
-            if own in have:
-                return {next(iter(wanted)): own}
-    absent = ", ".join(f"`{name}`" for name in wanted if name not in have)
-    raise Failure(
-        Problem(
-            "E403",
-            f"`{path}` has no array for {absent}",
-            Path(path),
-            help=f"it has {', '.join(f'`{name}`' for name in have) or 'nothing'}",
-        )
-    )
+            yield {name: cast(values.reshape(-1, *info.shape), name, info)}
+    require_rows(count, Path(table.name))
 
 
 def _under_trained_names(specs: Mapping[str, InputInfo], preprocessing: Preprocessing) -> Mapping[str, InputInfo]:
@@ -323,75 +292,3 @@ def _under_trained_names(specs: Mapping[str, InputInfo], preprocessing: Preproce
     if len(specs) == 1 and len(preprocessing.inputs) == 1:
         return {next(iter(preprocessing.inputs)): next(iter(specs.values()))}
     return specs
-
-
-def _single(specs: Mapping[str, InputInfo], path: str) -> tuple[str, InputInfo]:
-    if len(specs) > 1:
-        raise Failure(
-            Problem(
-                "E403",
-                f"`{path}` has one array, the network {len(specs)} inputs",
-                Path(path),
-                help=f"give an .npz with {', '.join(f'`{name}`' for name in specs)}",
-            )
-        )
-    return next(iter(specs.items()))
-
-
-def _with_samples(array: Array, name: str, info: InputInfo) -> Array:
-    """(n, …) as it is; a single sample gets a first axis, grey images a last one."""
-    if array.shape[1:] == info.shape and array.ndim:
-        _require_rows(len(array), Path(name))
-        return array
-    if array.shape == info.shape:
-        return array[None]
-    if (*array.shape[1:], 1) == info.shape and array.ndim:
-        return array[..., None]
-    raise Failure(
-        Problem(
-            "E403",
-            f"input `{name}` takes samples of shape {info.shape}, the array is {array.shape}",
-            help=f"its shape should be (samples, {', '.join(map(str, info.shape))})",
-        )
-    )
-
-
-def _cast(values: Array, name: str, info: InputInfo) -> Array:
-    """In the dtype that training had; what would lose its value is an error."""
-    kind = served_dtype(values.dtype)
-    if kind is None or (kind == "string") != (info.dtype == "string"):
-        wanted = "texts" if info.dtype == "string" else "numbers"
-        raise Failure(Problem("E402", f"input `{name}` takes {wanted}, the array is of dtype {values.dtype}"))
-    if kind == "string":
-        return served(values)
-    if info.dtype == "float32" or values.dtype == info.dtype:
-        return np.ascontiguousarray(served(values), info.dtype)
-    limits = np.iinfo(info.dtype)
-    with np.errstate(invalid="ignore"):
-        exact = (values >= limits.min) & (values <= limits.max) & (values == np.floor(values))
-    if not exact.all():
-        value = values[~exact].flat[0]
-        raise Failure(
-            Problem(
-                "E408",
-                f"input `{name}` was trained on {info.dtype}; it cannot be {value}",
-                help="give the data as they were before any scaling",
-            )
-        )
-    return np.ascontiguousarray(values, info.dtype)
-
-
-def _cast_all(arrays: Arrays, specs: Mapping[str, InputInfo]) -> Arrays:
-    return {name: _cast(_with_samples(array, name, specs[name]), name, specs[name]) for name, array in arrays.items()}
-
-
-def _equally_long(arrays: Arrays, path: str) -> Arrays:
-    if len({len(array) for array in arrays.values()}) > 1:
-        lengths = ", ".join(f"`{name}` {len(array):,}" for name, array in arrays.items())
-        raise Failure(Problem("E403", f"the arrays of `{path}` differ in length: {lengths}", Path(path)))
-    return arrays
-
-
-def _require_rows(rows: int, path: Path) -> None:
-    if not rows:
-        raise Failure(Problem("E403", f"`{path}` has no samples", path))

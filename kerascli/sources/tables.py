@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from kerascli.component import Example
 from kerascli.sources.bundled import About, data_file
-from kerascli.sources.table import Format
+from kerascli.sources.separated import Separated
 from kerascli.sources.tabular import _Tabular
 
 _NOTE = "one piece, in an order shuffled once and for all: `validation_split` and `test_split` cut from its end"
@@ -23,8 +23,8 @@ class _BundledTable(_Tabular):
     def target_columns(self) -> tuple[str, ...]:
         return (self.target_name,)
 
-    def text_format(self) -> Format:
-        return Format(",")
+    def table_format(self) -> Separated:
+        return Separated(",")
 
 
 class Iris(_BundledTable):

@@ -15,6 +15,7 @@ errors component left_out docs codes files downloads yamltext hdf5
 ops hashes
 constraints initializers regularizers activations schedules learned
 layer layers losses metrics optimizers
+text dates columns features encoders
 images preprocessing data templates sources callbacks
 diagnose overrides spec
 draft reuse expand outline host graph objective check
@@ -39,6 +40,7 @@ DOORS = {
     "rich": ("cli.render", "cli.progress", "cli.download_bar"),
     "pickle": ("sources.restricted_pickle",),
     "threadpoolctl": ("engine.team",),
+    "pyarrow": ("sources.parquet",),
     "tensorboard": ("callbacks.tensorboard",),
     "mlflow": ("callbacks.mlflow",),
     "PIL": ("images",),

@@ -54,7 +54,7 @@ def test_numbers_are_filled_then_scaled_and_categories_are_one_hot_in_sorted_ord
 def test_numeric_options(tmp_path: Path, options: dict[str, Any], expected: list[float]) -> None:
     found = read(tmp_path, features={"age": options})
     np.testing.assert_allclose(found.train.inputs["x"][:, 0], expected)
-    assert bool(found.notes) == (options["missing"] == "drop")
+    assert any("dropped" in note for note in found.notes) == (options["missing"] == "drop")
 
 
 def test_category_options(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_features_choose_columns(tmp_path: Path, features: Any, used: list[str])
 
 @pytest.mark.parametrize(
     "wrong", [{"kind": "category", "scale": "minmax"}, {"kind": "numeric", "missing": "own"}, {"constant": 1.0},
-              {"kind": "text"}, {"kid": "numeric"}]
+              {"kind": "text", "scale": "none"}, {"kid": "numeric"}]
 )  # fmt: skip
 def test_options_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -91,7 +91,7 @@ def test_encoders_see_the_training_rows_alone(tmp_path: Path) -> None:
     assert found.validation is not None
     assert found.train.inputs["x"].tolist() == [[-1, 1, 0, 0], [1, 0, 1, 0]]
     assert found.validation.inputs["x"].tolist() == [[999, 0, 0, 1]]
-    assert found.notes == ("column `c`: 1 values that training never showed (`r` 1×)",)
+    assert found.notes[-1:] == ("column `c`: 1 value that training never showed (`r` 1×)",)
 
 
 def test_limit_changes_no_shape(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_several_targets_go_apart_or_as_one_vector(tmp_path: Path) -> None:
         ("a,label\nNA,x\n,y\n", "E410", ["column `a` has no value"]),
         ("a,label\n1,x\ninf,y\n", "E404", ["row 2, column `a`: inf", "allow_nan"]),
         ("a,label\n1e308,x\n-1e308,y\n", "E410", ["too large"]),
-        ("a,label\n1,x\n2,y\n".encode("utf-16"), "E402", ["not UTF-8"]),
-        ("a,label\n1,x\n2,y\xe9\n".encode("latin-1"), "E402", ["not UTF-8", "0xe9"]),
+        ("a,label\n1,x\n2,y\n".encode("utf-16-le"), "E402", ["not UTF-8", "encoding: utf-16-le"]),
+        ("a,label\n1,x\n2,y\xe9\n".encode("latin-1"), "E402", ["0xe9 in line 3, after `2,y`", "encoding: latin-1"]),
         ("a,label\n" + "".join(f"t{i},{'xy'[i % 2]}\n" for i in range(1001)), "E410", ["more than 1,000", "ignore"]),
     ],
 )
