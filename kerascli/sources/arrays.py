@@ -35,6 +35,8 @@ class Part:
     inputs: Mapping[str, Rows]
     targets: Mapping[str, Rows]
     sample_weight: Rows | None = None
+    notes: tuple[str, ...] = ()
+    """What is to be said of them."""
 
     def in_order(self, order: Array) -> "Part":
         """The same samples, the one of number order[0] first."""
@@ -42,6 +44,7 @@ class Part:
             {name: part(rows, order) for name, rows in self.inputs.items()},
             {name: part(rows, order) for name, rows in self.targets.items()},
             None if self.sample_weight is None else self.sample_weight[:][order],
+            self.notes,
         )
 
 
@@ -85,7 +88,7 @@ class _ArraySource(Source):
         outputs: Sequence[str] = (),
         raw: Mapping[str, str] = {},
     ) -> Dataset:
-        found, infos, rows = self.outline(base)
+        found, infos, _ = self.outline(base)
         wanted, aims = named(found, inputs, "input"), named(infos, outputs, "target")
         layouts = {
             name: TargetLayout(
@@ -98,7 +101,7 @@ class _ArraySource(Source):
         parts = self.parts(base, seed)
         if self.stratify:
             parts["train"] = parts["train"].in_order(spread_evenly(parts["train"].targets))
-        cuts = self.limited(self.cuts(rows))
+        cuts = self.limited(self.cuts({name: len(next(iter(each.inputs.values()))) for name, each in parts.items()}))
         splits = {
             split: self._split(
                 parts[cut.part], cut, split, wanted, {name: (aims[name], layouts[name]) for name in aims}
@@ -115,7 +118,7 @@ class _ArraySource(Source):
             splits.get("test"),
             preprocessing,
             self.fingerprint(base, seed),
-            tuple(lacking(splits, cuts, layouts)),
+            (*(note for each in parts.values() for note in each.notes), *lacking(splits, cuts, layouts)),
         )
 
     def _split(
