@@ -18,6 +18,10 @@ from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Split
 
 
+MOST_WAITING = 0.3
+"""Part of an epoch that may be spent waiting for data before it is said."""
+
+
 class Progress(Protocol):
     """Who watches: the terminal, a file, nobody."""
 
@@ -88,6 +92,7 @@ class Trainer:
         self.seconds = 0.0
         """What the epoch at hand took before this process."""
         self.stop_reason: str | None = None
+        self._waited, self._told_of_waiting = 0.0, False
         self.interrupt = False
         self.ended = False
         self.averaged = False
@@ -148,6 +153,7 @@ class Trainer:
                 callback.epoch_begin(state, self.epoch, self)
             self.progress.epoch_begin(self.epoch, training.epochs, self.steps, len(self.train))
             self._steps(acting)
+            self._tell_of_waiting(time.perf_counter() - self._began)
             logs = self.averages.logs()
             if self.validation and (self.epoch + 1) % training.validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in self._validate(self.validation, acting).items()}
@@ -195,6 +201,13 @@ class Trainer:
             self.pause()
             if self._guard:
                 self._guard.after_step()
+
+    def _tell_of_waiting(self, seconds: float) -> None:
+        """Say once where steps have to wait for their samples, for then a faster net would not train faster."""
+        waited, self._waited = self.feed.waited - self._waited, self.feed.waited
+        if waited > MOST_WAITING * seconds and not self._told_of_waiting:
+            self._told_of_waiting = True
+            self.say(f"{waited / seconds:.0%} of the epoch's steps were spent waiting for data to be read and unpacked")
 
     def pause(self) -> None:
         """A place where training may be interrupted and taken up again."""
