@@ -6,6 +6,7 @@ import math
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from kerascli.cli import render
 from kerascli.inspection.facts import BINS, ColumnFacts, Finding, InputFacts, Inspection, Numbers, TargetFacts
@@ -125,7 +126,8 @@ def _columns(found: Mapping[str, ColumnFacts], rows: int, width: int) -> Iterato
 def _values(facts: ColumnFacts, rows: int) -> str:
     train = facts.numbers.get("train")
     if train:
-        span = " … ".join(_number(value) for value in (train.minimum, _mean(train), train.maximum))
+        shown = _date if facts.kind == "date" else _number
+        span = " … ".join(shown(value) for value in (train.minimum, _mean(train), train.maximum))
         return f"{_spark(_halved(train.histogram)):{BINS // 2}}  {span}"
     if facts.lengths:
         return f"{_number(facts.lengths.minimum)} … {_number(facts.lengths.maximum)} words"
@@ -197,6 +199,10 @@ def _number(value: float | None) -> str:
     if 1e4 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def _date(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{datetime(1970, 1, 1) + timedelta(seconds=seconds):%Y-%m-%d}"
 
 
 def _mean(numbers: Numbers) -> float | None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from kerascli.columns import Column, NumericColumn, TextColumn
+from kerascli.columns import Column, Kind, NumericColumn, TextColumn
+from kerascli.encoders import Encoder
 from kerascli.inspection.facts import ColumnFacts, Numbers
 from kerascli.inspection.measure import figures_of
 from kerascli.ops.ir import Array
 from kerascli.preprocessing import Preprocessing, TargetLayout
+from kerascli.sources.arrays import spread_evenly
 from kerascli.sources.base import Source
-from kerascli.sources.table import read_columns
+from kerascli.sources.table import Format, blocks, read_columns
 from kerascli.sources.tabular import _Tabular
 
 FREQUENT = 5
@@ -23,43 +25,71 @@ FEWEST = 30
 """With fewer rows a column may tell the target by chance."""
 FEW_VALUES = 50
 """Numbers of so few different values may stand for categories."""
-
-
-_FILLED = {
-    "numeric": "",
-    "category": "a slot of its own",
-    "date": "each part's own number",
-    "text": "the empty text",
-    "string": "the empty text",
-    "integer": "",
-}
-"""What stands for a missing value where it is no value of the column."""
+_LONG = ("text", "string")
+"""Kinds of columns that are never in memory as a whole."""
 
 
 def columns(source: Source, base: Path, preprocessing: Preprocessing) -> dict[str, ColumnFacts]:
     """Every column that the network reads, in order; none where the data are no table."""
     if not isinstance(source, _Tabular):
         return {}
+    form, files = source.table_format(), source.files(base)
+    kinds = {name: kind for name, kind in preprocessing.kinds.items() if kind.name not in _LONG}
+    aims = preprocessing.target_kinds
+    tables = {part: read_columns(path, form, kinds | aims) for part, path in files.items()}
+    cuts = source.limited(source.cuts({part: len(table) for part, table in tables.items()}))
+    order = _spread([tables["train"].by_name[name] for name in aims]) if source.stratify else None
+    rows = {s: order[c.rows] if order is not None and c.part == "train" else c.rows for s, c in cuts.items()}
     layout = next(iter(preprocessing.targets.values()))
-    aims = preprocessing.target_kinds if len(layout.columns) == 1 else {}
-    form = source.table_format()
-    tables = {part: read_columns(path, form, preprocessing.kinds | aims) for part, path in source.files(base).items()}
-    cuts = source.limited(source.cuts({part: len(table.lines) for part, table in tables.items()}))
-    splits = {split: (tables[cut.part].by_name, cut.rows) for split, cut in cuts.items()}
+    alone = len(aims) == 1 and layout.kind != "labels"
+    target = tables["train"].by_name[layout.columns[0]].take(rows["train"]) if alone else None
     found = {}
     for feature in preprocessing.used:
-        mine = {split: by_name[feature.name].take(rows) for split, (by_name, rows) in splits.items()}
-        by_name, rows = splits["train"]
-        target = by_name[layout.columns[0]].take(rows) if aims else None
-        fill = getattr(feature, "fill", None)
-        filled = f"`{fill}`" if isinstance(fill, str) else f"{fill:.6g}" if fill is not None else _FILLED[feature.kind]
-        filled = "dropped rows" if feature.drops else filled
-        found[feature.name] = facts(feature.kind, mine, filled, _told(mine["train"], target, layout))
+        if feature.name in kinds:
+            mine = {split: tables[cut.part].by_name[feature.name].take(rows[split]) for split, cut in cuts.items()}
+            found[feature.name] = facts(feature.kind, mine, _filled(feature), _told(mine["train"], target, layout))
+            continue
+        long = {part: _long(path, form, feature.name, feature.reading) for part, path in files.items()}
+        found[feature.name] = _long_facts(feature, {split: long[cut.part][rows[split]] for split, cut in cuts.items()})
     return found
 
 
+def _spread(targets: list[Column]) -> Array:
+    """The order that `stratify` gives the rows."""
+    return spread_evenly({str(k): c.values if isinstance(c, NumericColumn) else c.codes for k, c in enumerate(targets)})
+
+
+def _filled(feature: Encoder) -> str:
+    """What stands for a missing value."""
+    fill = getattr(feature, "fill", None)
+    if feature.drops:
+        return "dropped rows"
+    if feature.kind in _LONG:
+        return "an empty text"
+    return f"`{fill}`" if isinstance(fill, str) else f"{fill:.6g}" if fill is not None else "a value of its own"
+
+
+def _long(path: Path, form: Format, name: str, kind: Kind) -> Array:
+    """Of each row the number of words, -1 for none, and a hash of the text: shape (rows, 2)."""
+    found = []
+    for block in blocks(path, form, {name: kind}):
+        column = block.by_name[name]
+        assert isinstance(column, TextColumn)
+        by_code = np.array([*([len(text.split()), hash(text)] for text in column.texts), [-1, 0]], np.int64)
+        found.append(by_code[column.codes])
+    return np.concatenate(found)
+
+
+def _long_facts(feature: Encoder, splits: Mapping[str, Array]) -> ColumnFacts:
+    """Of a column of texts."""
+    missing = {split: int((long[:, 0] < 0).sum()) for split, long in splits.items()}
+    train = splits["train"][splits["train"][:, 0] >= 0]
+    distinct = len(np.unique(train[:, 1]))
+    return ColumnFacts(feature.kind, missing, _filled(feature), distinct, lengths=figures_of(train[:, 0]))
+
+
 def facts(kind: str, splits: Mapping[str, Column], filled: str, tells: float | None) -> ColumnFacts:
-    """What is to be said of one column."""
+    """What is to be said of a column of numbers or categories."""
     missing = {split: int(column.missing.sum()) for split, column in splits.items()}
     train = splits["train"]
     if isinstance(train, NumericColumn):
@@ -79,15 +109,10 @@ def facts(kind: str, splits: Mapping[str, Column], filled: str, tells: float | N
     unseen = {
         split: _outside(column, known)
         for split, column in splits.items()
-        if split != "train" and isinstance(column, TextColumn) and kind == "category"
+        if split != "train" and isinstance(column, TextColumn)
     }
-    spellings = _spellings(known) if kind == "category" else ()
-    lengths = None
-    if kind in ("text", "string"):
-        words = np.array([len(text.split()) for text in train.texts] or [0])
-        lengths = figures_of(words[train.codes[train.codes >= 0]])
-        frequent = ()
-    return ColumnFacts(kind, missing, filled, len(known), {}, frequent, unseen, lengths, tells, spellings=spellings)
+    alike = _spellings(known)
+    return ColumnFacts(kind, missing, filled, len(known), {}, frequent, unseen, tells=tells, spellings=alike)
 
 
 def _outside(column: TextColumn, known: set[str]) -> int:

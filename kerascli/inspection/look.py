@@ -48,14 +48,16 @@ class _Target:
     labels: Labels
     positives: Array | None = None
     """Of a vector of zeros and ones: how often each is 1; None once another number was met."""
+    vector: bool = False
+    """Whether it is several numbers a sample, as they are."""
     one_hot: bool = True
     """Whether each of these vectors has a single 1."""
     shape: tuple[int, ...] = ()
 
     @property
     def classified(self) -> bool:
-        if self.positives is not None and self.one_hot:
-            return True
+        if self.vector:
+            return self.positives is not None and self.one_hot
         return self.layout.encoding in ("integer", "one_hot") or bool(
             self.layout.classes and len(self.labels.counts) <= self.layout.classes
         )
@@ -64,7 +66,7 @@ class _Target:
         self.figures.add(block)
         if self.layout.encoding == "one_hot":
             self.labels.add(block.argmax(axis=-1))
-        elif self.layout.encoding == "integer" or self.layout.classes:
+        elif self.layout.encoding == "integer" or (self.layout.classes and not self.vector):
             self.labels.add(block.astype(np.int64))
         if self.positives is not None:
             binary = bool(((block == 0) | (block == 1)).all())
@@ -143,7 +145,11 @@ class Look:
     def _unknown_id(self, key: str) -> int | None:
         """The id of words outside of the vocabulary."""
         made = self.graph and next((node for node in self.graph.nodes if node.name == key), None)
-        return 1 if made and isinstance(made.layer, TextVectorization) else self.unknown
+        layout = self.preprocessing.inputs.get(key)
+        texts = {feature.name for feature in self.preprocessing.features if feature.kind == "text"}
+        if (made and isinstance(made.layer, TextVectorization)) or (layout and texts.intersection(layout.features)):
+            return 1
+        return self.unknown
 
     def kind(self, key: str) -> str:
         shape, dtype = self.shapes[key]
@@ -167,6 +173,7 @@ class Look:
                 Figures(samples * math.prod(values.shape[1:])),
                 Labels(layout.classes or 0),
                 np.zeros(values.shape[1], np.int64) if vector else None,
+                vector,
                 shape=values.shape[1:],
             )
         return found[split]

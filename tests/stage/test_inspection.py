@@ -97,7 +97,8 @@ def test_figures_of_bytes_are_exact_and_large_means_lose_nothing(tmp_path: Path,
     layers = "layers: [{type: Rescaling, scale: 0.004}, Flatten, {type: Dense, units: 1}]\nloss: mse\n"
     seen = look(tmp_path, "{type: npz, path: data.npz}", layers, x_train=x, y_train=y)
     n = seen.inputs["input_layer"].numbers["train"]
-    assert (n.mean, n.deviation) == (pytest.approx(x.mean()), pytest.approx(x.std()))
+    assert n.mean == pytest.approx(x.mean())
+    assert n.deviation == pytest.approx(x.std())
     assert sum(n.histogram) == x.size
     assert seen.inputs["input_layer"].kind == "images"
 
@@ -263,6 +264,45 @@ def test_a_column_that_the_number_follows_from_gives_it_away(tmp_path: Path, rng
     seen = look(tmp_path, "{type: csv, path: table.csv, target: price}", REGRESSION)
     assert seen.columns["other_unit"].tells == pytest.approx(1)
     assert found(seen) == {"tells_the_target": "warning"}
+
+
+def test_a_stratified_table_is_measured_in_its_new_order(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [f"{i}.5,{'xyz'[i // 100]}" for i in range(300)]
+    (tmp_path / "table.csv").write_text("\n".join(["value,kind", *rows]))
+    table = "{type: csv, path: table.csv, target: kind, validation_split: 0.2%s}"
+    seen = look(tmp_path, table % "", CLASSIFIER % 3)
+    assert found(seen) == {"sorted_by_class": "error", "tells_the_target": "warning"}
+    assert seen.columns["value"].numbers["train"].maximum == 239.5
+    seen = look(tmp_path, table % ", stratify: true", CLASSIFIER % 3)
+    assert seen.targets["dense"].counts == {"train": (80,) * 3, "validation": (20,) * 3}
+    assert found(seen) == {"tells_the_target": "warning"}
+    assert seen.columns["value"].numbers["train"].maximum == 279.5
+
+
+def test_dates_texts_and_labels_of_a_table_are_measured(tmp_path: Path) -> None:
+    words = ["one", "one two", "", "one two three"]
+    rows = [f"2020-01-{i % 28 + 1:02},{words[i % 4]},{('red;blue', 'red', '')[i % 3]}" for i in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(["day,review,tags", *rows]))
+    dataset = "{type: csv, path: table.csv, target: tags, label_separator: ';', features: "
+    dataset += "{day: date, review: {kind: text, vocabulary: 9, sequence_length: 4}}}"
+    net = """layers:
+  - {type: Input, name: day}
+  - {type: Input, name: review}
+  - {type: Embedding, input_dim: 9, output_dim: 2, inputs: review}
+  - {type: Flatten, name: flat}
+  - {type: Concatenate, inputs: [day, flat]}
+  - {type: Dense, units: 2, activation: sigmoid}
+loss: binary_crossentropy
+"""
+    seen = look(tmp_path, dataset, net)
+    review, target = seen.columns["review"], seen.targets["dense"]
+    assert (review.kind, review.distinct, review.missing) == ("text", 3, {"train": 15})
+    assert review.lengths is not None
+    assert (review.lengths.minimum, review.lengths.mean, review.lengths.maximum) == (1, 2, 3)
+    assert seen.columns["day"].kind == "date"
+    assert seen.columns["day"].numbers["train"].minimum == 1577836800
+    assert (target.kind, target.names, target.counts) == ("labels", ("blue", "red"), {"train": (20, 40)})
+    assert seen.inputs["review"].tokens["train"].unknown == 0
 
 
 def test_data_are_shown_though_the_network_does_not_fit_them(tmp_path: Path, rng: np.random.Generator) -> None:
