@@ -6,6 +6,7 @@ import ast
 import inspect
 import io
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ class Numpy(Exporter):
             found.append(Problem("E603", message, help="export to `keras` instead, which keeps such layers"))
         for node in unknown(graph).values():
             message = f"a NumPy file cannot hold {node.title}"
+            if getattr(node.layer, "stateful", False):
+                message += ": it keeps its states from batch to batch"
             found.append(Problem("E603", message, help="export to `keras` instead"))
         return found
 
@@ -131,19 +134,19 @@ def _file(trained: Trained, text: Source, path: Path, beside: Path) -> str:
 def _about(trained: Trained, text: Source, path: Path, beside: Path, table: bool) -> str:
     """The file's first words, which are its help too."""
     given = " ".join(f"{name}.npy" for name in text.arguments)
-    name = trained.name.replace("\\", "").replace('"', "")
+    call = f"python {shlex.quote(path.name)}"
     lines = [
-        f'"""{name}: a trained network that predicts with NumPy alone.',
+        f"{trained.name}: a trained network that predicts with NumPy alone.",
         "",
-        f"python {path.name} {given}    prints predictions",
-        *([f"python {path.name} rows.csv    takes the columns of a table"] if table else []),
-        f"python {path.name} {given} -o predictions.npy    writes the outputs to a file",
+        f"{call} {given}    prints predictions",
+        *([f"{call} rows.csv    takes the columns of a table"] if table else []),
+        f"{call} {given} -o predictions.npy    writes the outputs to a file",
         "",
-        f"As a module: from {path.stem} import predict",
+        *([f"As a module: from {path.stem} import predict"] if path.stem.isidentifier() else []),
         f"Written by kerascli {__version__}; the weights are in {beside.name}, which belongs beside this file.",
-        '"""',
     ]
-    return "\n".join(lines)
+    plain = ("".join(c for c in line if c.isprintable() and c not in '"\\') for line in lines)
+    return '"""' + "\n".join(plain) + '\n"""'
 
 
 def _forward(text: Source, inputs: Mapping[str, tuple[tuple[int, ...], str]]) -> str:

@@ -110,7 +110,7 @@ class _Writer:
             if node.name not in described:
                 described.add(node.name)
                 shape = " × ".join(map(str, node.shape)) or "a number"
-                self.lines.append(f"# {node.name}: {node.layer.type_name()} → {shape}")
+                self.lines.append(f"# {' '.join(node.name.split())}: {node.layer.type_name()} → {shape}")
             here = all(owners[reader] is node for reader in readers.get(value, ()))
             name = own[ends[value]] if value in ends else ""
             self.write(value, name, own[node.name] + "_part", inline=here)
@@ -124,7 +124,7 @@ class _Writer:
         if isinstance(op, Input):
             self.texts[value] = arguments[op.name.removeprefix("x:")]
         elif isinstance(op, Weight):
-            self.texts[value] = f'w["{op.path}"]'
+            self.texts[value] = f"w[{op.path!r}]"
         elif isinstance(op, Constant):
             array = op.array(np.dtype(np.float32))
             key = f"constants/{len(self.constants)}"
@@ -186,7 +186,12 @@ def _wrapped(line: str) -> list[str]:
         if letter == " " and text[k - 1] == "," and depth and not quoted:
             commas[depth] = k + 1
     lines.append(text[start:])
-    return [lines[0].rstrip(), *(f"    {rest.rstrip()}" for rest in lines[1:])]
+    broken = [lines[0].rstrip(), *(f"    {rest.rstrip()}" for rest in lines[1:])]
+    try:
+        same = ast.dump(ast.parse("\n".join(broken))) == ast.dump(ast.parse(text))
+    except SyntaxError:  # a comma within a name was taken for one between arguments
+        same = False
+    return broken if same else [text]
 
 
 def _called(text: str) -> tuple[str, ...]:

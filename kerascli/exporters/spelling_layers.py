@@ -113,7 +113,8 @@ OPERANDS[linear.BiasAdd] = lambda v: (
 def _einsum(v: Value, x: str, w: str) -> str:
     assert isinstance(v.op, einsum.Einsum)
     batch = next(letter for letter in string.ascii_letters if letter not in v.op.x + v.op.w + v.op.y)
-    return f'np.einsum("{batch}{v.op.x},{v.op.w}->{batch}{v.op.y}", {x}, {w})'
+    equation = f"{batch}{v.op.x},{v.op.w}->{batch}{v.op.y}"
+    return f"np.einsum({equation!r}, {x}, {w})"
 
 
 @spells(sample_product.SampleProduct)

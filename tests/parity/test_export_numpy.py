@@ -83,3 +83,33 @@ def compare(graph: Graph, w: Mapping[str, Array], xs: Mapping[str, Array], folde
     for one, two in zip(expected, found, strict=True):
         assert two.dtype == one.dtype
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5 * max(1, np.abs(one).max()))
+
+
+@pytest.mark.parametrize(
+    "name", ['a"]; raise SystemExit; w["', "b'c, (d", "e\nraise SystemExit", '"""\nraise SystemExit', "class", "np"]
+)
+def test_no_name_becomes_code(name: str, tmp_path: Path) -> None:
+    layer = Layer.parse({"type": "Dense", "units": 2, "activation": "relu"})
+    inputs = Node("x", Input(shape=(3,)), (), (), (3,), "float")
+    graph = Graph(
+        (inputs, Node(name, layer, ("x",), (), (2,), "float", tuple(layer.declare((3,))))), ("x",), (name,), None
+    )
+    w = {f"{name}/kernel": np.ones((3, 2), np.float32), f"{name}/bias": np.ones(2, np.float32)}
+    path, _ = Numpy().write(Trained(name, graph, w), tmp_path / "net.py")
+    assert np.array_equal(opened(path).predict(np.ones((4, 3))), np.full((4, 2), 4))
+
+
+def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    layer = Layer.parse({"type": "Dense", "units": 2})
+    graph = alone(layer, Example({"units": 2}, ((3,),)))
+    w = {f"it/{key}": array for key, array in weights(layer, ((3,),)).items()}
+    made = opened(Numpy().write(Trained("net", graph, w), tmp_path / "net.py")[0])
+    for wrong, words in ((np.ones((4, 2)), "samples of shape"), (np.ones((0, 3)), "one at least")):
+        with pytest.raises(ValueError, match=words):
+            made.predict(wrong)
+
+
+def test_layers_that_keep_states_are_named() -> None:
+    layer = Layer.parse({"type": "LSTM", "units": 2, "stateful": True})
+    (problem,) = Numpy().problems(alone(layer, Example({}, ((5, 3),))))
+    assert problem.code == "E603" and "from batch to batch" in problem.message
