@@ -221,7 +221,20 @@ class Training:
         return f"{self.spec.name}: {len(graph.layers)} layers, {graph.count():,} parameters; {samples}"
 
     def run_through(self) -> Outcome:
-        """Train, evaluate, and write the results."""
+        """Train, evaluate, write the results, and let the callbacks know how it ended."""
+        try:
+            outcome = self._through()
+        except BaseException as error:
+            self._ended("interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "failed")
+            raise
+        self._ended("completed")
+        return outcome
+
+    def _ended(self, status: str) -> None:
+        for callback, state in zip(self.spec.callbacks, self.trainer.states or (), strict=False):
+            callback.ended(state, status, self.trainer)
+
+    def _through(self) -> Outcome:
         self._describe()
         trainer = self.trainer
         try:

@@ -90,3 +90,6 @@ class Callback(Component):
 
     def train_end(self, state: State, view: TrainingView) -> None:
         """After the last epoch, unless training failed or was interrupted."""
+
+    def ended(self, state: State, status: str, view: TrainingView) -> None:
+        """After all else: the run is `completed` and its files are written, or it was `interrupted`, or `failed`."""

@@ -25,6 +25,12 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _mlflow_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+
+
 class View:
     """The trainer's face, remembering what callbacks do."""
 
