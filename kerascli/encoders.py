@@ -78,7 +78,8 @@ class Numeric(BaseModel):
         """Shapes: (n,) → (n, 1) float32."""
         assert isinstance(column, NumericColumn)
         values = column.values if self.fill is None else np.where(column.missing, self.fill, column.values)
-        encoded: Array = ((values - self.offset) / self.factor).astype(np.float32)[:, None]
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and that is reported
+            encoded: Array = ((values - self.offset) / self.factor).astype(np.float32)[:, None]
         return encoded
 
 

@@ -23,8 +23,10 @@ FAR = 10
 """Deviations from the mean beyond which a value is far from the others."""
 FEWEST = 30
 """With fewer rows a column may tell the target by chance."""
-FEW_VALUES = 50
-"""Numbers of so few different values may stand for categories."""
+REPEATED = 5
+"""Numbers that each occur so often, on average, may stand for categories."""
+FEWEST_COUNTED = 50
+"""Fewer whole numbers may all be different by chance."""
 _LONG = ("text", "string")
 """Kinds of columns that are never in memory as a whole."""
 
@@ -130,7 +132,7 @@ def _spellings(texts: set[str]) -> tuple[str, ...]:
 
 def _count_rows(values: Array, distinct: int) -> bool:
     """Measured whole numbers that lie so close together would hardly all be different."""
-    if distinct < max(len(values), FEW_VALUES) or not bool((values == np.floor(values)).all()):
+    if distinct < max(len(values), FEWEST_COUNTED) or not bool((values == np.floor(values)).all()):
         return False
     return float(np.ptp(values)) < 3 * distinct
 
@@ -178,6 +180,10 @@ def _told_class(column: Column, ids: Array) -> float | None:
         wrong = int((sizes - best)[sizes > 1].sum()) + int((sizes == 1).sum())
     else:
         winners = table.argmax(axis=1)
-        turns = int(np.count_nonzero(winners[1:] != winners[:-1])) + 1 - classes if len(distinct) > FEW_VALUES else 0
+        turns = (
+            int(np.count_nonzero(winners[1:] != winners[:-1])) + 1 - classes
+            if len(distinct) * REPEATED > len(ids)
+            else 0
+        )
         wrong = int((sizes - best).sum()) + max(0, turns)
     return max(0.0, 1 - wrong / guessed)

@@ -266,6 +266,13 @@ def test_a_column_that_the_number_follows_from_gives_it_away(tmp_path: Path, rng
     assert found(seen) == {"tells_the_target": "warning"}
 
 
+def test_few_rows_of_numbers_do_not_give_the_target_away_by_chance(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [f"{value:.4f},{i % 2}" for i, value in enumerate(rng.normal(size=40))]
+    (tmp_path / "table.csv").write_text("\n".join(["value,kind", *rows]))
+    seen = look(tmp_path, "{type: csv, path: table.csv, target: kind}", CLASSIFIER % 2)
+    assert found(seen) == {}
+
+
 def test_a_stratified_table_is_measured_in_its_new_order(tmp_path: Path, rng: np.random.Generator) -> None:
     rows = [f"{i}.5,{'xyz'[i // 100]}" for i in range(300)]
     (tmp_path / "table.csv").write_text("\n".join(["value,kind", *rows]))
