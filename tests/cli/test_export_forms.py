@@ -105,6 +105,14 @@ def test_a_reader_that_fails_is_exit_code_1(ask: Shell, monkeypatch: pytest.Monk
     assert ask("export", "penguins", "--format", "keras", "-o", "unread.keras", "--no-verify").code == 0
 
 
+def test_without_keras_or_safetensors_it_is_said_how_to_get_them(ask: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    answer = ask("export", "penguins", "--format", "keras", "-o", "unread.keras")
+    assert answer.code == 0 and "check skipped: Keras is not installed: `pip install keras jax`" in answer.err
+    answer = ask("export", "penguins", "--format", "safetensors")
+    assert answer.code == 1 and "pip install kerascli[safetensors]" in answer.err
+
+
 def test_what_a_form_cannot_do_is_said(ask: Shell) -> None:
     answer = ask("export", "penguins", "--format", "h5", "--quantize", "int8")
     assert answer.code == 2 and "cannot store weights as int8" in answer.err and "`numpy` can store" in answer.err
