@@ -11,10 +11,23 @@ from pathlib import Path
 import numpy as np
 
 FILE = Path(__file__).parents[2] / "configs" / "data" / "reviews.csv"
-THINGS = "lamp kettle tent bicycle radio chair book film soup hotel train camera".split()
-PARTS = "price colour handle sound light cover ending start taste service seat picture".split()
-GOOD = "good lovely great bright sturdy quiet pleasant excellent clever warm".split()
-BAD = "bad awful dull broken flimsy loud boring poor clumsy cold".split()
+THINGS = ["lamp", "kettle", "tent", "bicycle", "radio", "chair", "book", "film", "soup", "hotel", "train", "camera"]
+PARTS = [
+    "price",
+    "colour",
+    "handle",
+    "sound",
+    "light",
+    "cover",
+    "ending",
+    "start",
+    "taste",
+    "service",
+    "seat",
+    "picture",
+]
+GOOD = ["good", "lovely", "great", "bright", "sturdy", "quiet", "pleasant", "excellent", "clever", "warm"]
+BAD = ["bad", "awful", "dull", "broken", "flimsy", "loud", "boring", "poor", "clumsy", "cold"]
 HOW = ["", "", "very ", "really ", "quite ", "so "]
 FIRST = ["I bought this {thing}: ", "The {thing} came on time. ", "My {thing}? ", "", "", "Well, "]
 LINKS = [", but ", "; yet ", ". Still, "]

@@ -17,7 +17,8 @@ from kerascli.program.interpret import evaluate
 from tests.gradients import check
 
 KINDS = ["SimpleRNN", "LSTM", "GRU"]
-EXAMPLES = [(kind, example) for kind in [*KINDS, "Bidirectional", "RNN"] for example in (Layer.find(kind) or Layer).examples]
+WITH_WRAPPERS = [*KINDS, "Bidirectional", "RNN"]
+EXAMPLES = [(kind, example) for kind in WITH_WRAPPERS for example in (Layer.find(kind) or Layer).examples]
 
 
 def context(trace: Trace, training: bool = False, mask: Value | None = None) -> Context:
