@@ -17,13 +17,16 @@ from typing import Protocol
 import numpy as np
 
 from kerascli.bounds import require_classes, require_ids
+from kerascli.engine.memory import SharedMemory
 from kerascli.engine.readers import Readers
 from kerascli.engine.session import Session
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.sources.base import Split
-from kerascli.sources.rows import Streamed
+from kerascli.sources.rows import Samples, Streamed
 
+KEPT = 1 << 26
+"""Bytes of streamed samples up to which they are read once and kept: small images need not be unpacked again."""
 AHEAD = 1 << 28
 """Bytes that the slots of a ring should not exceed; there are two at least."""
 Order = Callable[[int], Array | None]
@@ -88,6 +91,7 @@ class Staged:
     ) -> None:
         self._session, self._model, self._split, self._weights = session, model, split, weights
         self._batch, self._order, self.waited = batch, order, 0.0
+        self._inputs = {name: kept(samples, session.memory) for name, samples in split.inputs.items()}
         graph = model.graph.computed
         nodes = [node for node in graph.nodes if node.name in graph.inputs]
         kinds = {f"x:{n.name}": (n.shape, "float32" if n.dtype == "float" else n.dtype) for n in nodes}
@@ -145,7 +149,7 @@ class Staged:
     def _fill(self, slot: int, count: int) -> None:
         """Put the samples of a slot into their places: what a reader does."""
         model, rows = self._model, self._rows[slot, :count].copy()
-        served = model.graph.served({name: x[rows] for name, x in self._split.inputs.items()})
+        served = model.graph.served({name: x[rows] for name, x in self._inputs.items()})
         require_ids(model.graph.computed, served, rows)
         truths = {name: y[rows] for name, y in self._split.targets.items()}
         require_classes(model, truths, rows)
@@ -155,6 +159,30 @@ class Staged:
         first = slot * self._batch
         for name, array in self._stage.items():
             np.copyto(array[first : first + count], found[name], casting="same_kind")
+
+
+class _Kept:
+    """Samples that are read the first time they are wanted, by whichever reader, and known to all from then on."""
+
+    def __init__(self, samples: Streamed, memory: SharedMemory) -> None:
+        self._samples = samples
+        self._values = memory.zeros(samples.shape, samples.dtype)
+        self._known = memory.zeros((len(samples),), np.bool_)
+
+    def __getitem__(self, rows: Array) -> Array:
+        missing = rows[~self._known[rows]]
+        if len(missing):
+            self._values[missing] = self._samples[missing]
+            self._known[missing] = True
+        return self._values[rows]
+
+
+def kept(samples: Samples, memory: SharedMemory) -> Samples | _Kept:
+    """Streamed numbers that take little room, kept once they are read; all else as it is."""
+    small = math.prod(samples.shape) * samples.dtype.itemsize <= KEPT
+    if isinstance(samples, Streamed) and small and samples.dtype.kind in "biuf":
+        return _Kept(samples, memory)
+    return samples
 
 
 def as_target(array: Array, model: Model, name: str) -> Array:

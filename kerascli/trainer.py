@@ -17,7 +17,6 @@ from kerascli.program.build import training_program
 from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Split
 
-
 MOST_WAITING = 0.3
 """Part of an epoch that may be spent waiting for data before it is said."""
 

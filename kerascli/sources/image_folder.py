@@ -39,7 +39,7 @@ class ImageFolder(_Folder):
     """Images in a folder for each class: PNG, JPEG, BMP, GIF; (height, width, channels) uint8.
 
     Read by the package Pillow, in as many processes as there are threads, batch by batch while the network trains: they
-    may be more than memory holds. Sizes are made alike as by Keras's `image_dataset_from_directory` and rounded to
+    may be more than memory holds. What takes no more than 64 MiB is unpacked once. Sizes are made alike as by Keras's `image_dataset_from_directory` and rounded to
     whole numbers; JPEG's own rounding differs by a few levels between TensorFlow's decoder and Pillow's.
     """
 

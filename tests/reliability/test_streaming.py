@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from kerascli import api
+from kerascli import api, feed
 from kerascli.check import check
 from kerascli.engine.readers import start_readers
 from kerascli.engine.team import forks
@@ -63,14 +63,15 @@ def spec(folder: Path, text: str = SPEC) -> Path:
 
 
 @pytest.mark.parametrize("processes", KINDS, ids=["processes", "threads"])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("workers", "kept"), [(1, 0), (3, 0), (3, feed.KEPT)])
 def test_streamed_data_train_to_the_bits_of_data_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, processes: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, kept: int, processes: bool
 ) -> None:
     write(tmp_path)
     whole = lesson(SPEC, tmp_path)
     expected = whole.fit()
     monkeypatch.setattr(hdf5, "KEPT", 0)
+    monkeypatch.setattr(feed, "KEPT", kept)
     streamed = lesson(SPEC, tmp_path, workers, processes)
     found = streamed.fit()
     assert streamed.logs == whole.logs
