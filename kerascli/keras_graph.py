@@ -121,6 +121,7 @@ def is_stack(graph: Graph) -> bool:
     nodes = graph.nodes
     chained = all(node.inputs == (before.name,) for before, node in pairwise(nodes))
     chained = chained and not any(type(node.layer).__name__ in (*ATTENTION, *HEADED) for node in nodes)
+    chained = chained and not any(getattr(n.layer, key) for n in nodes for key in n.layer.call_arguments)
     single = not nodes[0].inputs and not any(node.shared or node.inside or node.further for node in nodes)
     return len(nodes) > 1 and chained and single and tuple(graph.outputs) == (nodes[-1].name,)
 
@@ -136,6 +137,12 @@ def view(graph: Graph, config: Configure) -> View:
         made = [operation for operation in calls.operations.values() if operation.node]
         return View(made, [calls.outputs[name] for name in graph.inputs], [calls.outputs[graph.outputs[0]]])
     return calls.view(graph.inputs, graph.outputs)
+
+
+def written(graph: Graph) -> tuple[dict[str, Operation], dict[str, Tensor | None]]:
+    """Every layer and operation of the model itself by its name, and the mask that goes with each node's output."""
+    calls = _Calls(graph, "", lambda node, tensors: {}, _tokens(graph))
+    return calls.operations, calls.masks
 
 
 def layers(graph: Graph) -> list[Operation]:

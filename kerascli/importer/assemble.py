@@ -16,7 +16,7 @@ from kerascli import graph as graphs
 from kerascli import yamltext
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
-from kerascli.importer import layout, plan, signature
+from kerascli.importer import layout, masks, plan, signature
 from kerascli.importer.compiled import Compiled, compiled
 from kerascli.importer.layout import Place, Written, key_of
 from kerascli.importer.network import Config, Net, read
@@ -92,10 +92,17 @@ def _finished(
     more = {"batch_size": batch} if batch else {}
     first = Signature(infos, {})
     graph = _graph(spec | ({"training": more} if more else {}), path, first)
+    notes: list[str] = []
+    if masks.ended(spec["layers"], graph, written.steps, found, notes):
+        graph = _graph(spec | ({"training": more} if more else {}), path, first)
+    problems = masks.faults(found, graph, written.steps)
+    if problems:
+        raise Failure([replace(p, where=path) for p in problems])
     spec["layers"] = _simplified(spec["layers"], ("layers",), {node.path: node for node in graph.nodes}, graph)
     outputs = list(graph.outputs)
     by_name = {ref.name: outputs[k] for k, ref in enumerate(found.outputs) if k < len(outputs)}
     said = compiled(training, by_name, outputs)
+    said.notes += notes
     losses = _losses(said, graph)
     targets = _targets(losses, graph, said)
     spec["loss"] = next(iter(losses.values())) if len(outputs) == 1 else losses

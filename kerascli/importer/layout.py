@@ -253,7 +253,11 @@ def _written(
             layer[key] = names.of(given) if isinstance(given, Ref) else [names.of(ref) for ref in given]
         if item.step.inner:
             assert item.names
-            inner = _written(item.body, item.names, (*here, "layers"), steps[here], steps)
+            body = item.body
+            entry = body[0]
+            if len(item.step.inner.net.inputs) == 1 and entry.key not in item.names.read and len(body) > 1:
+                body = body[1:]  # what the model reads is clear without an Input
+            inner = _written(body, item.names, (*here, "layers"), steps[here], steps, entry.key)
             layer["layers"] = inner
             if item.outputs:
                 layer["outputs"] = [item.names.of(ref) for ref in item.step.inner.outputs]

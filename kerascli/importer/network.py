@@ -15,6 +15,10 @@ from kerascli.errors import Failure, Problem
 
 Config = dict[str, Any]
 MODELS = ("Functional", "Model", "Sequential")
+OPERATIONS = {"NotEqual", "Any", "LogicalOr", "ConvertToTensor", "ExpandDims", "Squeeze", "Transpose", "GetItem"}
+OPERATIONS |= {"Mean", "Max", "Cast", "Divide", "TrueDivide", "Negative", "Relu", "Sigmoid", "Tanh", "Gelu", "Silu"}
+AMBIGUOUS = {"Add", "Subtract", "Multiply", "Maximum", "Minimum", "Reshape"}
+"""Classes of operations in files that do not say whether a class is one, and names that layers have as well."""
 MAX_NESTING = 20
 """Models in models in models."""
 
@@ -26,7 +30,7 @@ class Ref:
     name: str
     call: int = 0
     index: int = 0
-    shape: tuple[int | None, ...] | None = None
+    shape: tuple[int | None, ...] | None = field(default=None, compare=False)
     """With the batch axis, where the file says it."""
 
 
@@ -58,7 +62,10 @@ class Entry:
 
     @property
     def is_operation(self) -> bool:
-        return ".ops." in self.module
+        if self.module:
+            return ".ops." in self.module
+        # The legacy form names no modules. The layer Add reads one list, the operation two tensors.
+        return self.kind in OPERATIONS or (self.kind in AMBIGUOUS and any(len(call.args) > 1 for call in self.calls))
 
     @property
     def is_input(self) -> bool:

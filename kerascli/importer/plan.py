@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,10 @@ class _Planner:
     def __init__(self, net: Net, problems: list[Problem], above: str) -> None:
         self.net, self.problems, self.above = net, problems, above
         self.aliases: dict[tuple[str, int], Ref] = {}
-        self.lasts: dict[tuple[str, int], int] = {}
+        self.scalings: dict[tuple[str, int], Config] = {}
+        """Operations that became a Rescaling."""
+        calls = [ref for entry in net.entries for call in entry.calls for ref in call.refs]
+        self.uses = Counter((ref.name, ref.call) for ref in [*calls, *net.outputs])
 
     def plan(self) -> Plan:
         used = self.used()
@@ -136,12 +140,28 @@ class _Planner:
             self.aliases[entry.name, number] = found
             return []
         layers, reads = found
+        if self.joined(layers, reads):
+            self.aliases[entry.name, number] = reads[0]
+            return []
         steps = []
         for place, spec in enumerate(layers):
             last = len(layers) - 1 - place  # the last has the operation's own key
             steps.append(Step((entry.name, number, last), entry, spec, reads))
             reads = [Ref(entry.name, number, -last)]
+        if layers[0]["type"] == "Rescaling":
+            self.scalings[entry.name, number] = layers[0]
         return steps
+
+    def joined(self, layers: list[Config], reads: list[Ref]) -> bool:
+        """Whether an offset goes into the Rescaling before it: `x / 255 - 0.5` is one layer."""
+        spec, x = layers[0], reads[0]
+        before = self.scalings.get((x.name, x.call))
+        if spec["type"] != "Rescaling" or spec["scale"] != 1 or before is None or "offset" in before:
+            return False
+        if self.uses[x.name, x.call] > 1:
+            return False
+        before["offset"] = spec["offset"]
+        return True
 
     def layer(self, entry: Entry, number: int, call: Call, inner: Plan | None) -> Step:
         kind = entry.kind

@@ -20,7 +20,7 @@ from kerascli.ops.ir import Shape
 
 ABSENT = object()
 KEPT = {"type", "inputs", "outputs", "layers", "name"}
-HELD = ("layer", "backward_layer", "cell")
+HELD = ("layer", "backward_layer", "cell", "cells")
 Path = tuple[str | int, ...]
 
 

@@ -151,7 +151,7 @@ def short(family: str, written: Config) -> Any:
     kind = type(component)
     name = snake_case(kind.__name__) if base.snake_names else kind.__name__
     given = {key: item for key, item in written.items() if key != "type" and not _is_default(component, key)}
-    return {"type": name, **given} if given else name
+    return {"type": kind.__name__ if family in ("loss", "metric") else name, **given} if given else name
 
 
 def _is_default(component: Component, key: str) -> bool:
