@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.model import Model
 from kerascli.outcome import Outcome, of_completed
 from kerascli.resume import pinned, previous
-from kerascli.run import Run, git_commit
+from kerascli.run import Run, git_commit, resume_command
 from kerascli.runner import Logs
 from kerascli.spec import checked_name, resolved
 from kerascli.stored import signature_facts
@@ -105,11 +104,6 @@ def _metrics(run: Run) -> dict[str, Logs]:
         return {split: {name: float(value) for name, value in logs.items()} for split, logs in found.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise Failure(Problem("E503", f"cannot read `{run.metrics}`: {error}", run.metrics)) from error
-
-
-def resume_command(run: Path) -> str:
-    """What to type to go on with a run."""
-    return f"kerascli train --resume {shlex.quote(str(run))}"
 
 
 def _with_command(problem: Problem, run: Run) -> Problem:

@@ -6,10 +6,11 @@ import fnmatch
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kerascli.files import finite
-from kerascli.run import History, Run
+from kerascli.run import History, Run, resume_command
 
 Facts = dict[str, Any]
 
@@ -23,7 +24,7 @@ def row(run: Run) -> Facts:
     rows = History.load(run.history).rows
     return {
         "run": str(run.path),
-        "status": run.status,
+        "status": run.standing,
         "started": run.facts.get("started"),
         "epochs": len(rows),
         "curve": sparkline([each.get("val_loss", each.get("loss")) for each in rows]),
@@ -34,7 +35,7 @@ def row(run: Run) -> Facts:
 
 def chosen(runs: Sequence[Run], status: str | None, pattern: str | None) -> list[Run]:
     """The runs that have this status and whose name fits this pattern of the shell."""
-    kept = [run for run in runs if status in (None, run.status)]
+    kept = [run for run in runs if status in (None, run.standing)]
     return [run for run in kept if pattern is None or fnmatch.fnmatch(run.name, pattern)]
 
 
@@ -43,7 +44,8 @@ def report(run: Run) -> Facts:
     rows = History.load(run.history).rows
     sizes = {str(p.relative_to(run.path)): p.stat().st_size for p in sorted(run.path.rglob("*")) if p.is_file()}
     last = finite(rows[-1]) if rows else None
-    return {"run": str(run.path), **run.facts, "last_epoch": last, "metrics": _metrics(run), "files": sizes}
+    facts = {**run.facts, "status": run.standing}
+    return {"run": str(run.path), **facts, "last_epoch": last, "metrics": _metrics(run), "files": sizes}
 
 
 def table(rows: Sequence[Facts], marked: str | None = None) -> str:
@@ -79,7 +81,7 @@ def lines(facts: Facts) -> str:
     versions, machine = facts.get("versions") or {}, facts.get("machine") or {}
     told = {
         "run": facts["run"],
-        "status": facts["status"],
+        "status": _status(facts),
         "error": facts.get("error"),
         "started": facts.get("started"),
         "ended": facts.get("ended"),
@@ -98,6 +100,11 @@ def lines(facts: Facts) -> str:
     return columns([[key, plain(value)] for key, value in told.items() if value]) + (
         f"\n\n{columns(files)}" if files else ""
     )
+
+
+def _status(facts: Facts) -> str:
+    status = str(facts["status"])
+    return f"{status}; go on with: {resume_command(Path(facts['run']))}" if status == "interrupted" else status
 
 
 _NOT_FIGURES = ("epoch", "seconds")

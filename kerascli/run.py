@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,17 @@ class Run:
     @property
     def status(self) -> str:
         return str(self.facts["status"])
+
+    @property
+    def standing(self) -> str:
+        """The status as it is now: a run that nobody trains any more was interrupted, though it could not say so."""
+        if self.status == "running" and self._lock is None:
+            with contextlib.suppress(OSError):  # held, or not to be looked at: it runs
+                handle = _locked(self.path)
+                if handle is not None:
+                    os.close(handle)
+                    return "interrupted"
+        return self.status
 
     @classmethod
     def create(
@@ -239,6 +251,11 @@ def remove(run: Run) -> None:
         raise files.cannot_write(run.path, error) from error
     finally:
         run.unlock()
+
+
+def resume_command(run: Path) -> str:
+    """What to type to go on with a run."""
+    return f"kerascli train --resume {shlex.quote(str(run))}"
 
 
 def versions() -> dict[str, str]:

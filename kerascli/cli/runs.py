@@ -49,6 +49,8 @@ def list_runs(
         click.echo(json.dumps(rows, indent=2))
     else:
         click.echo(table(rows, rows[0]["run"] if rows and sort else None) or f"no runs in `{runs_dir}`")
+        if any(each["status"] == "interrupted" for each in rows):
+            options.say("a run that was interrupted goes on with: kerascli train --resume RUN")
 
 
 @command.command(name="show")

@@ -80,7 +80,7 @@ def command(
         return
     from kerascli import api
     from kerascli.cli.progress import Display
-    from kerascli.launch import resume_command
+    from kerascli.run import resume_command
 
     with Display(quiet) as display, _watched(display, events, run is not None) as progress:
         display.problems(checked.objective.warnings)
