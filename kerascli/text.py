@@ -84,6 +84,11 @@ class TextEncoder(TextOptions):
                     np.add.at(row, numbers, 1)
         return encoded
 
+    def decode(self, row: Array) -> str:
+        """The words of an encoded text, as far as the numbers tell; `[?]` for those that training never showed."""
+        numbers = row[row > 0] if self.output == "int" else np.repeat(np.arange(len(row)), row.astype(int))
+        return " ".join(self.words[n - FIRST] if n >= FIRST else "[?]" for n in numbers.tolist())
+
     def _place(self, row: Array, numbers: list[int]) -> None:
         kept = numbers[-len(row) :] if self.truncating == "pre" else numbers[: len(row)]
         if self.padding == "pre":

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerascli.encoders import Category, Date, Numeric, Raw, Text
 from kerascli.ops.ir import Array
-from kerascli.preprocessing import Category, Numeric, Preprocessing, Raw
+from kerascli.preprocessing import Preprocessing
 from kerascli.report import charts
 
 LARGEST = 96
@@ -67,8 +68,17 @@ def _raw(row: Array, features: tuple[str, ...], preprocessing: Preprocessing) ->
             case Numeric():
                 text, width = number(float(row[place]) * feature.factor + feature.offset), 1
             case Category():
-                slot, width = int(np.argmax(row[place : place + feature.width])), feature.width
+                one_hot = feature.encoding == "one_hot"
+                width = len(feature.categories) + 1 if one_hot else 1
+                slot = int(np.argmax(row[place : place + width])) if one_hot else int(row[place])
                 text = feature.categories[slot] if slot < len(feature.categories) else "missing, or new"
+            case Date():
+                width = len(feature.parts)
+                parts = zip(feature.parts, feature.numbers, row[place : place + width], strict=True)
+                text = ", ".join(f"{part} {number(float(v) * n.factor + n.offset)}" for part, n, v in parts)
+            case Text():
+                width = feature.encoder.width
+                text = _cut(feature.encoder.decode(row[place : place + width]))
             case Raw():
                 text, width = _cut(str(row[place])), 1
         found.append((name, text))
