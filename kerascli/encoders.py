@@ -42,6 +42,11 @@ class Numeric(BaseModel):
     factor: float
 
     @property
+    def width(self) -> int:
+        """Numbers that a value becomes."""
+        return 1
+
+    @property
     def reading(self) -> Kind:
         return Kind("numeric")
 
@@ -108,6 +113,15 @@ class Category(BaseModel):
     categories: tuple[str, ...]
 
     @property
+    def width(self) -> int:
+        """Numbers that a value becomes."""
+        return len(self.categories) + 1 if self.encoding == "one_hot" else 1
+
+    @property
+    def dtype(self) -> str:
+        return "float32" if self.encoding == "one_hot" else "int32"
+
+    @property
     def reading(self) -> Kind:
         return Kind("category")
 
@@ -164,6 +178,11 @@ class Date(BaseModel):
     """Of each part, how it is filled and scaled."""
 
     @property
+    def width(self) -> int:
+        """Numbers that a value becomes."""
+        return len(self.parts)
+
+    @property
     def reading(self) -> Kind:
         return Kind("date", self.format)
 
@@ -203,6 +222,11 @@ class Text(BaseModel):
     encoder: TextEncoder
 
     @property
+    def width(self) -> int:
+        """Numbers that a value becomes."""
+        return self.encoder.width
+
+    @property
     def reading(self) -> Kind:
         return Kind("text")
 
@@ -237,6 +261,11 @@ class Raw(BaseModel):
     @property
     def dtype(self) -> str:
         return "string" if self.kind == "string" else "int32"
+
+    @property
+    def width(self) -> int:
+        """Numbers that a value becomes."""
+        return 1
 
     @property
     def reading(self) -> Kind:

@@ -35,6 +35,10 @@ class Cells(Protocol):
         """Whether all cells are numbers once a decimal comma is taken for a point."""
         ...
 
+    def shown(self, cell: Any) -> str:
+        """A cell in a message."""
+        ...
+
 
 @dataclass(frozen=True)
 class TextCells:
@@ -61,6 +65,9 @@ class TextCells:
 
     def have_comma(self, cells: Sequence[str]) -> bool:
         return self.decimal == "." and all(_is_number(c, ",") for c in cells if c.lower() not in MISSING)
+
+    def shown(self, cell: str) -> str:
+        return cell[:40]
 
 
 def numbers(cells: Sequence[str], decimal: str) -> tuple[Array, int | None]:
@@ -148,6 +155,11 @@ class ValueCells:
 
     def have_comma(self, cells: Sequence[Any]) -> bool:
         return False
+
+    def shown(self, cell: Any) -> str:
+        if isinstance(cell, bool):
+            return str(cell).lower()
+        return f'"{cell[:40]}"' if isinstance(cell, str) else str(cell)[:40]
 
 
 def _each(cells: Sequence[Any], found: Any, convert: Callable[[Any], Any]) -> int | None:

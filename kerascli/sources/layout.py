@@ -24,8 +24,14 @@ def input_layout(features: Collection[str], inputs: Sequence[str]) -> Names:
     others = [name for name in inputs if name not in features]
     left = tuple(name for name in features if name not in inputs)
     meant = len(inputs) > 1 and any(nearest(name, list(left)) for name in others)
-    if len(others) > 1 or (others and (meant or not left)):
+    if len(others) > 1 or meant:
         _require(inputs, features, "feature")
+    if others and not left:
+        message = (
+            f"no feature is left for the Input `{others[0]}`: {', '.join(f'`{n}`' for n in features)} have their own"
+        )
+        help = "drop the Input; or list in `features` the columns that it is to have, for a list leaves out all others"
+        raise SpecFailure(Problem("E409", message, help=help))
     return {name: left if name in others else (name,) for name in inputs}
 
 

@@ -186,19 +186,10 @@ def _fit(name: str, options: FeatureOptions, column: Column) -> Encoder:
 
 
 def _sample(options: FeatureOptions, encoder: Encoder | None) -> InputInfo:
-    match encoder:
-        case Raw():
-            return InputInfo((1,), encoder.dtype)
-        case Category():
-            wide = encoder.encoding == "one_hot"
-            return InputInfo((len(encoder.categories) + 1,) if wide else (1,), "float32" if wide else "int32")
-        case Date():
-            return InputInfo((len(encoder.parts),), "float32")
-        case Numeric():
-            return InputInfo((1,), "float32")
-        case _:
-            texts = options.text()
-            return InputInfo((texts.width,), texts.dtype)
+    if encoder is None:
+        texts = options.text()
+        return InputInfo((texts.width,), texts.dtype)
+    return InputInfo((encoder.width,), encoder.dtype if isinstance(encoder, Category | Raw) else "float32")
 
 
 def _kept(

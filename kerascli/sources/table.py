@@ -26,7 +26,6 @@ MOST_TEXTS = 10_000
 BATCH = 4096
 MOST_PROBLEMS = 10
 NUMERIC = Kind("numeric")
-_PLAIN = Kind("string")
 _NOT = {
     "numeric": "is not a number",
     "integer": "is no whole number of 32 bits",
@@ -140,7 +139,7 @@ class ColumnSurvey:
         if wrong is not None:
             self.numeric = False
             self.dates = self.texts == set()  # the numbers before are none
-            self.other = (batch.first + wrong + 1, table.place(batch.lines[wrong]), str(cells[wrong]))
+            self.other = (batch.first + wrong + 1, table.place(batch.lines[wrong]), table.cells.shown(cells[wrong]))
         elif self.whole:
             found = np.asarray(values, np.float64)
             present = found[~np.isnan(found)]
@@ -254,9 +253,7 @@ class _Reader:
         return [] if wrong is None else [self._problem(cells[wrong], batch, wrong, table)]
 
     def _problem(self, cell: Any, batch: Batch, row: int, table: Table) -> Problem:
-        values, _ = table.cells.read(_PLAIN, [cell])
-        shown = str(cell if not isinstance(values, list) or values[0] is None else values[0])[:40]
-        fault = f"`{shown}` {_NOT.get(self.kind.name, 'is a list or an object, and no text')}"
+        fault = f"`{table.cells.shown(cell)}` {_NOT.get(self.kind.name, 'is a list or an object, and no text')}"
         if self.kind.name == "integer" and table.cells.read(Kind("category"), [cell])[0] == [None]:
             fault = "the value is missing"
         if self.kind.name == "date":
