@@ -216,7 +216,7 @@ def heat(counts: Array) -> str:
     """A confusion matrix of many classes: the darker a field, the larger its share of its row."""
     from matplotlib.colors import ListedColormap
 
-    chart = Chart("confusion", (5.2, 4.8))
+    chart = Chart("confusion", (SIZE[0], 3.9))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     # one colour that shows on light and dark pages; how much of it there is, is the value
     steps = np.column_stack([np.tile([0.20, 0.45, 0.95], (256, 1)), np.linspace(0, 1, 256) ** 0.5])

@@ -190,7 +190,7 @@ def _recorded(stored: Stored) -> Report:
     if not found.history:
         found.absent |= dict.fromkeys(("curves", "timings"), "No epoch was completed.")
     if not found.metrics:
-        reason = f"The run is {run.status}; the figures of metrics.json are written when training is completed."
+        reason = f"The figures of metrics.json are written when training is completed; this run is {run.status}."
         found.absent.setdefault("figures", reason)
     return found
 
@@ -251,7 +251,7 @@ def _weights(stored: Stored, which: str) -> tuple[dict[str, Array], str]:
     elif which == "last" and not run.weights.is_file() and run.best_weights.is_file():
         which = "best"
     if which == "last" and not run.weights.is_file():
-        raise Failure(Problem("E503", f"the run is {run.status}, and wrote no weights", run.path))
+        raise Failure(Problem("E503", f"the run wrote no weights; its status is {run.status}", run.path))
     return stored.weights(which), which
 
 
