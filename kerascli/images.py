@@ -16,7 +16,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kerascli.errors import Failure, Problem
-from kerascli.layers.image_sizes import resize_matrix
 from kerascli.ops.ir import Array
 
 if TYPE_CHECKING:
@@ -160,6 +159,8 @@ def taps(size: int, target: int, kind: Interpolation) -> tuple[Array, Array]:
 def _matrix(size: int, target: int, kind: Interpolation) -> Array:
     """(size, target): what of each input place goes into each output place."""
     if kind != "area":
+        from kerascli.layers.image_sizes import resize_matrix  # every command imports this file, few resize
+
         return resize_matrix(size, target, kind)
     edges, first = np.arange(target + 1) * (size / target), np.arange(size)[:, None]
     covered = np.minimum(first + 1, edges[1:]) - np.maximum(first, edges[:-1])  # of an output place by an input place

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 from kerascli.columns import Column, Kind, TextColumn, Unseen
 from kerascli.encoders import STRICT, Category, Encoder, Numeric
 from kerascli.errors import Failure, Problem
+from kerascli.images import ImageReading
 from kerascli.learned import Learned
+from kerascli.text import TextEncoder
 
 __all__ = ["Array", "Category", "InputLayout", "Numeric", "Preprocessing", "TargetLayout"]
 
@@ -73,6 +75,12 @@ class Preprocessing(BaseModel):
     targets: dict[str, TargetLayout] = {}
     layers: dict[str, Learned] = {}
     """What layers have learnt, by their names."""
+    images: ImageReading | None = None
+    """How images became arrays, where the data were image files."""
+    text_files: bool = False
+    """Whether a file of text was one sample."""
+    text: TextEncoder | None = None
+    """How such texts became numbers, where the data source did that."""
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2) + "\n"

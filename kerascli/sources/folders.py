@@ -107,14 +107,13 @@ class _Folder(_ArraySource):
 
     def outline(self, base: Path) -> tuple[dict[str, InputInfo], dict[str, TargetInfo], dict[str, int]]:
         names, listings = self._listings(base)
+        if not self.stratify:
+            self._require_every_class(listings, names)
         target = TargetInfo((), "int32", len(names), names)
         return {"x": self.info()}, {"y": target}, {split: len(each.files) for split, each in listings.items()}
 
     def parts(self, base: Path, seed: int) -> dict[str, Part]:
-        names, found = self._listings(base)
-        listings = {split: self.sifted(listing, split) for split, listing in found.items()}
-        if not self.stratify:
-            self._require_every_class(listings, names)
+        listings = {split: self.sifted(listing, split) for split, listing in self._listings(base)[1].items()}
         return {
             split: Part({"x": self.samples(each.files)}, {"y": each.labels}, notes=each.notes)
             for split, each in listings.items()

@@ -1,5 +1,6 @@
 """Images in a folder for each class, decoded while the network trains."""
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from kerascli.component import Example, Pair
 from kerascli.errors import Failure, Problem
 from kerascli.images import STARTS, SUFFIXES, ColorMode, ImageReading, Interpolation, require_pillow
 from kerascli.preprocessing import Array
-from kerascli.sources.base import InputInfo
+from kerascli.sources.base import Dataset, InputInfo
 from kerascli.sources.folders import Files, Listing, _Folder, beginning, share
 from kerascli.sources.rows import Samples, Streamed
 
@@ -39,8 +40,10 @@ class ImageFolder(_Folder):
     """Images in a folder for each class: PNG, JPEG, BMP, GIF; (height, width, channels) uint8.
 
     Read by the package Pillow, in as many processes as there are threads, batch by batch while the network trains: they
-    may be more than memory holds. What takes no more than 64 MiB is unpacked once. Sizes are made alike as by Keras's `image_dataset_from_directory` and rounded to
-    whole numbers; JPEG's own rounding differs by a few levels between TensorFlow's decoder and Pillow's.
+    may be more than memory holds. What takes no more than 64 MiB is unpacked once.
+
+    Sizes are made alike as by Keras's `image_dataset_from_directory` and rounded to whole numbers; JPEG's own rounding
+    differs by a few levels between TensorFlow's decoder and Pillow's.
     """
 
     examples = (
@@ -80,6 +83,18 @@ class ImageFolder(_Folder):
             crop_to_aspect_ratio=self.crop_to_aspect_ratio,
             pad_to_aspect_ratio=self.pad_to_aspect_ratio,
         )
+
+    def load(
+        self,
+        base: Path,
+        seed: int,
+        encoding: Mapping[str, str] | None = None,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        raw: Mapping[str, str] = {},
+    ) -> Dataset:
+        data = super().load(base, seed, encoding, inputs, outputs, raw)
+        return replace(data, preprocessing=data.preprocessing.model_copy(update={"images": self.reading}))
 
     def info(self) -> InputInfo:
         require_pillow()

@@ -118,7 +118,7 @@ def test_sixteen_bits_become_eight_and_an_animation_its_first_picture(tmp_path: 
 
 def test_a_cut_that_leaves_nothing_of_a_class_is_refused_and_stratify_mends_it(folder: Path) -> None:
     with fails("E406", "nothing of class `dogs`", "stratify: true"):
-        opened(folder, validation_split=0.5)
+        source(type="image_folder", path="data", validation_split=0.5).peek(folder)
     found = opened(folder, validation_split=0.4, stratify=True)
     assert found.validation is not None
     assert sorted(found.train.targets["y"].tolist()) == [0, 0, 0, 1, 1, 1]

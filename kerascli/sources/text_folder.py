@@ -1,0 +1,151 @@
+"""Texts in a folder for each class, a file for each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kerascli.component import Example
+from kerascli.errors import Failure, Problem
+from kerascli.files import cannot_read
+from kerascli.preprocessing import Array, InputLayout
+from kerascli.sources.base import Dataset, InputInfo, Split
+from kerascli.sources.folders import Files, _Folder, bytes_of
+from kerascli.sources.rows import TEXT, Samples, Streamed
+from kerascli.text import Output, Side, TextEncoder, TextOptions
+
+KEPT = 1 << 26
+"""Bytes of texts, or of numbers made of them, up to which they are kept in memory."""
+_AT_ONCE = 1 << 10
+"""Files that are read at a time for the vocabulary."""
+MOST_BYTES = 1 << 24
+"""Larger files are no samples."""
+
+
+def read_text(path: Path) -> str:
+    """A whole file; a problem where it is not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    if len(raw) > MOST_BYTES:
+        message = f"`{path}` has more than {MOST_BYTES:,} bytes, and a file is one sample"
+        raise Failure(Problem("E402", message, path, help="a text for each line is read by `type: csv`"))
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        message = f"`{path}` is not UTF-8 text: byte {raw[error.start]:#04x} in line {line}"
+        raise Failure(Problem("E402", message, path, help="save it as UTF-8")) from None
+    if "\0" in text:
+        raise Failure(Problem("E402", f"`{path}` is no text: it has a byte of zero", path, help="remove it"))
+    return text
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Reads the texts of a list of files: (n, 1)."""
+
+    files: Files
+
+    def __call__(self, rows: Array) -> Array:
+        return np.array([[read_text(self.files[int(row)])] for row in rows], TEXT).reshape(-1, 1)
+
+
+class TextFolder(_Folder):
+    """Texts in a folder for each class, a .txt file for each, UTF-8.
+
+    Served as they are, one text a sample, to a network that begins with TextVectorization; with `vocabulary` or
+    `sequence_length` as numbers of words. Texts of more than 64 MiB are read batch by batch while the network trains.
+    """
+
+    examples = (
+        Example({"path": "reviews", "validation_split": 0.2, "stratify": True}),
+        Example({"path": "reviews", "vocabulary": 1000, "sequence_length": 50}),
+        Example({"path": "reviews", "vocabulary": 1000, "output": "multi_hot"}),
+    )
+    suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    what: ClassVar[str] = "text"
+
+    vocabulary: int | None = Field(None, ge=3)
+    """Numbers that there are: one for padding, one for unknown words, the others for the most frequent words of the
+    training texts; 5000 where only `sequence_length` is given."""
+    sequence_length: int | None = Field(None, ge=1)
+    """Numbers of a text with `output: int`; 100 where only `vocabulary` is given."""
+    output: Output = "int"
+    """`int`: the number of each word, in order; `multi_hot`: which words there are; `count`: how often each one is."""
+    lower: bool = True
+    """Whether capital letters are taken for small ones."""
+    strip_html: bool = True
+    """Whether tags such as `<br />` are left out, and `&amp;` is read as `&`."""
+    padding: Side = "pre"
+    """Where zeros fill up a short text."""
+    truncating: Side = "pre"
+    """Where a long text is cut."""
+
+    @model_validator(mode="after")
+    def _numbers_have_a_vocabulary(self) -> Self:
+        if self.output != "int" and self.vocabulary is None:
+            raise PydanticCustomError("text_output", "`output: {output}` needs `vocabulary`", {"output": self.output})
+        if self.output != "int" and self.sequence_length is not None:
+            raise PydanticCustomError("text_length", "`sequence_length` is for `output: int`")
+        return self
+
+    @property
+    def options(self) -> TextOptions | None:
+        """How texts become numbers; None where they stay texts."""
+        if self.vocabulary is None and self.sequence_length is None:
+            return None
+        given = {name: getattr(self, name) for name in TextOptions.model_fields}
+        return TextOptions(**{name: value for name, value in given.items() if value is not None})
+
+    def info(self) -> InputInfo:
+        options = self.options
+        return InputInfo((options.width,), options.dtype) if options else InputInfo((1,), "string")
+
+    def samples(self, files: Files) -> Samples:
+        texts = Streamed((len(files), 1), np.dtype(TEXT), Texts(files))
+        return texts[:] if bytes_of(files) <= KEPT else texts
+
+    def load(
+        self,
+        base: Path,
+        seed: int,
+        encoding: Mapping[str, str] | None = None,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        raw: Mapping[str, str] = {},
+    ) -> Dataset:
+        data = super().load(base, seed, encoding, inputs, outputs, raw)
+        (name,) = data.train.inputs
+        if (options := self.options) is None:
+            found = data.preprocessing.model_copy(update={"text_files": True})
+            return replace(data, preprocessing=found)
+        encoder = TextEncoder.fit(_each(data.train.inputs[name]), options)
+        layout = InputLayout(shape=(encoder.width,), dtype=encoder.dtype)
+        found = data.preprocessing.model_copy(update={"text_files": True, "text": encoder, "inputs": {name: layout}})
+        train = _encoded(data.train, name, encoder)
+        validation, test = (split and _encoded(split, name, encoder) for split in (data.validation, data.test))
+        return replace(data, train=train, validation=validation, test=test, preprocessing=found)
+
+
+def _each(texts: Samples) -> Iterator[str]:
+    for start in range(0, len(texts), _AT_ONCE):
+        yield from (str(text) for text in texts[start : start + _AT_ONCE][:, 0].tolist())
+
+
+def _encoded(split: Split, name: str, encoder: TextEncoder) -> Split:
+    """Texts as numbers: all at once where they take little room."""
+    texts = split.inputs[name]
+    if isinstance(texts, Streamed):
+        dtype = np.dtype(encoder.dtype)
+        found: Samples = texts.made(lambda values, rows: encoder.encode(list(_each(values))), (encoder.width,), dtype)
+        found = found[:] if len(texts) * encoder.width * dtype.itemsize <= KEPT else found
+    else:
+        found = encoder.encode(list(_each(texts)))
+    return replace(split, inputs={name: found})
