@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from kerascli.check import Checked
+from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, infer
 from kerascli.metrics.base import Metric
 from kerascli.objective import Objective, objective
@@ -85,6 +86,7 @@ def class_weights(y: Array, weights: Mapping[int, float] | str, classes: int | N
 
     y holds class numbers (n,) or (n, 1), or one-hot rows (n, classes). Classes without an entry weigh 1, as in Keras.
     """
+    _require_classes(y)
     ids = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y)).astype(np.int64)
     size = max(int(ids.max(initial=0)) + 1, classes or 0)
     table = np.ones(size, np.float32)
@@ -98,3 +100,16 @@ def class_weights(y: Array, weights: Mapping[int, float] | str, classes: int | N
                 table[number] = weight
     found: Array = table[ids]
     return found
+
+
+def _require_classes(y: Array) -> None:
+    """Every sample must have one class: a number, or one 1 in its row."""
+    if y.ndim > 1 and y.shape[-1] > 1:
+        wrong = y.ndim > 2 or not bool((((y == 0) | (y == 1)).all(-1) & (y.sum(-1) == 1)).all())
+        found = "some have several, none, or values that are no labels"
+    else:
+        wrong = bool(((y != np.floor(y)) | (y < 0)).any())
+        found = "the target has values that are no numbers of classes"
+    if wrong:
+        message = f"`class_weight` needs one class for each sample: {found}"
+        raise Failure(Problem("E405", message, help="drop `training.class_weight`"))

@@ -27,13 +27,14 @@ class Reading:
 
     output: str
     kind: str
-    """`classes` (one number for each), `binary` (one number for two classes), or `values`."""
+    """`classes` (one number for each), `binary` (one number for two classes), `labels` (one number for each, and any of
+    them may hold), or `values`."""
     names: tuple[str, ...] = ()
     logits: bool = False
 
 
 def readings(model: Model) -> list[Reading]:
-    """For each output: class scores, one probability, or plain values."""
+    """For each output: class scores, one probability, those of labels, or plain values."""
     found = []
     for goal in model.objective.goals:
         classes, shape = goal.classes, model.graph.node(goal.output).shape
@@ -43,6 +44,8 @@ def readings(model: Model) -> list[Reading]:
             found.append(Reading(goal.output, "classes", names, logits))
         elif classes == 2 and shape in ((1,), ()) and hasattr(goal.loss, "from_logits"):
             found.append(Reading(goal.output, "binary", names, logits))
+        elif not classes and names and shape == (len(names),) and hasattr(goal.loss, "from_logits"):
+            found.append(Reading(goal.output, "labels", names, logits))
         else:
             found.append(Reading(goal.output, "values"))
     return found
@@ -55,6 +58,8 @@ def probabilities(reading: Reading, scores: Array) -> Array:
         p = scores.reshape(len(scores))
         p = 1 / (1 + np.exp(-p)) if reading.logits else p
         return np.stack([1 - p, p], axis=1)
+    if reading.kind == "labels":
+        return 1 / (1 + np.exp(-scores)) if reading.logits else scores
     if reading.logits:
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)
@@ -82,6 +87,8 @@ def _columns(reading: Reading, scores: Array, top: int | None) -> dict[str, Sequ
     if top is None:
         best = p.argmax(axis=1)
         found: dict[str, Sequence[Any]] = {"class": names[best].tolist(), "probability": p.max(axis=1).tolist()}
+        if reading.kind == "labels":
+            found = {"labels": [names[row >= 0.5].tolist() for row in p]}
         return found | {f"probability_{name}": p[:, k].tolist() for k, name in enumerate(names)}
     order = np.argsort(-p, axis=1, kind="stable")[:, :top]
     found = {}
@@ -103,8 +110,14 @@ def as_text(model: Model, outputs: Mapping[str, Array], form: str, top: int | No
         if writer is None:
             writer = csv.DictWriter(stream, list(row), lineterminator="\n")
             writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({key: _cell(value) for key, value in row.items()})
     return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return ";".join(value)
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def as_arrays(outputs: Mapping[str, Array], form: str) -> bytes:

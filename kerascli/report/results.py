@@ -289,7 +289,7 @@ def _counter(model: Model, goal: Goal, reading: Reading, preprocessing: Preproce
     """Classes also where a decision is made for each place of a sample, or of two classes without names."""
     rows, shape, loss = len(split), model.graph.node(goal.output).shape, goal.loss
     ignored = getattr(loss, "ignore_class", None)
-    if reading.kind != "values":
+    if reading.kind in ("classes", "binary"):
         return _ClassCounter(reading, ignored, rows)
     logits = bool(getattr(loss, "from_logits", False))
     count = goal.classes or loss.numbered(shape)
