@@ -138,7 +138,8 @@ def _start(found: list[Item], counts: Counter[Key], shared: set[str]) -> int | N
             if not single or item.step.spec["type"] == "Input" or item.key[0] in shared:
                 break
             if item.reads[0] == x:
-                return place
+                # `x + 2 * x` is no residual block.
+                return place if any(not each.step.entry.is_operation for each in found[place:-1]) else None
             if not place or item.reads[0] != _output(found[place - 1]):
                 break
             place -= 1
@@ -208,7 +209,7 @@ def automatic(step: Step) -> bool:
         bases += [f"{first}_input" for first in (step.entry.name.removesuffix("_input"),)]
     if step.inner:
         bases += MODEL_NAMES
-    if step.entry.is_operation or kind.startswith("TFOp"):
+    if step.entry.is_operation:
         return True
     return any(re.fullmatch(rf"{re.escape(base)}(_\d+)?", step.entry.name) for base in bases)
 

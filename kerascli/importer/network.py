@@ -64,6 +64,8 @@ class Entry:
     def is_operation(self) -> bool:
         if self.module:
             return ".ops." in self.module
+        if self.kind in ("TFOpLambda", "SlicingOpLambda"):
+            return True
         # The legacy form names no modules. The layer Add reads one list, the operation two tensors.
         return self.kind in OPERATIONS or (self.kind in AMBIGUOUS and any(len(call.args) > 1 for call in self.calls))
 

@@ -13,7 +13,7 @@ from typing import Any
 from kerascli.activations import Activation
 from kerascli.component import snake_case
 from kerascli.importer.network import Call, Config, Entry, Ref, plain
-from kerascli.importer.values import Refusal
+from kerascli.importer.values import Refusal, short
 
 Layers = tuple[list[Config], list[Ref]]
 """Layers one after the other, and what the first of them reads."""
@@ -71,7 +71,8 @@ def translated(entry: Entry, call: Call) -> Layers | Ref:
         raise Refusal(message, "make the model with layers alone, and save it again")
     x = _tensor(kind, call)
     given = {key: values[key] for key in found.model_fields if values.get(key) is not None}
-    return [{"type": "Activation", "activation": {"type": snake_case(kind), **given}}], [x]
+    function = short("activation", {"type": snake_case(kind), **given})
+    return [{"type": "Activation", "activation": function}], [x]
 
 
 def _tensor(kind: str, call: Call) -> Ref:

@@ -87,6 +87,7 @@ class _Planner:
                 except Refusal as refusal:
                     if number == 0:
                         self.refuse(entry, refusal)
+        self.unread(used)
         for step in steps:
             step.reads = [self.meant(ref) for ref in step.reads]
             step.named = {
@@ -115,6 +116,19 @@ class _Planner:
             waiting += refs(v for k, v in call.kwargs.items() if entry.is_operation or k not in MASKS)
         return found
 
+    def unread(self, used: set[tuple[str, int]]) -> None:
+        """Inputs that nothing of the spec would read."""
+        read = {ref.name for ref in self.net.outputs}
+        for name, number in used:
+            entry = self.net.by_name[name]
+            call = entry.calls[number]
+            read.update(ref.name for ref in refs(call.args))
+            given = [v for k, v in call.kwargs.items() if entry.is_operation or k not in MASKS]
+            read.update(ref.name for ref in refs(given))
+        for ref in self.net.inputs:
+            if ref.name not in read:
+                self.refuse(self.net.by_name[ref.name], Refusal("nothing reads it, or a mask that is given by hand"))
+
     def meant(self, ref: Ref) -> Ref:
         """The tensor behind operations that only pass one on."""
         for _ in range(10_000):
@@ -126,7 +140,7 @@ class _Planner:
     def steps(self, entry: Entry, number: int, call: Call, inner: Plan | None) -> list[Step]:
         if entry.is_input:
             return [Step((entry.name, 0, 0), entry, _input(entry))]
-        if entry.is_operation or entry.kind in ("TFOpLambda", "SlicingOpLambda"):
+        if entry.is_operation:
             return self.operation(entry, number, call)
         why = custom({"class_name": entry.kind, "module": entry.module, "registered_name": entry.registered})
         if why and inner is None:
