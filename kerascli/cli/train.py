@@ -135,13 +135,12 @@ def _asked(
 
 def _report(outcome: Outcome, display: Display, as_json: bool) -> None:
     from kerascli.cli import render
-    from kerascli.cli.progress import figures
 
     if as_json:
         render.json_document(outcome.facts())
         return
     for split, logs in outcome.metrics.items():
-        display.say(f"{split}: {figures(logs)}")
+        display.evaluation(split, logs)
     if outcome.expectations:
         render.err().print(render.expectations(outcome.expectations))
     click.echo(outcome.run)
