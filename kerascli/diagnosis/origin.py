@@ -28,7 +28,7 @@ EVERY = 256
 MOST = 1 << 28
 """Bytes of a copy, at most; nets beyond that are told without the layer."""
 HUGE = 1e4
-"""A weight that no layer needs."""
+"""A weight, or what a layer reads, that no net needs."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ class Origin:
             help = "mend the data: `kerascli data` looks through them"
         elif (largest := max(map(float, own), default=0.0)) > HUGE:
             help = f"its weights have grown to {largest:.3g}: {help}"
+        elif broken.largest > HUGE:
+            help = f"what it reads has grown to {broken.largest:.3g}: scale the inputs, or {help}"
         return Problem("E511", message, span_of(model.loaded, node.path), numbers, help)
 
     def _feeds(self, step: int) -> dict[str, Array | float]:
@@ -161,17 +163,27 @@ class Broken:
     """Of its numbers that are NaN or infinite."""
     size: int
     kinds: str
+    largest: float
+    """Of what the layer reads, in magnitude."""
 
 
 def first_broken(model: Model, feeds: Mapping[str, Array | float], rows: int, step: int) -> Broken | None:
     """The first output of a layer that is not finite, forward; then the first gradient, backward."""
     net = _Net(model, any(name.startswith("w:") for name in feeds))
     found: dict[Value, Broken] = {}
+    largest: dict[str, float] = {}
     for value, array in walk(net.wanted, feeds, rows, np.float32, model.spec.seed, step):
-        if value in net.told and array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
-            node, what = net.told[value]
+        if value not in net.told or array.dtype.kind != "f":
+            continue
+        node, what = net.told[value]
+        finite = np.isfinite(array)
+        if finite.all():
+            if node and value in net.forward:
+                largest[node.name] = float(np.abs(array).max(initial=0))
+        else:
             count = int(np.count_nonzero(~finite))
-            found[value] = Broken(node, what, count, array.size, _kinds(array))
+            read = [largest.get(name, 0.0) for name in node.inputs] if node else []
+            found[value] = Broken(node, what, count, array.size, _kinds(array), max(read, default=0.0))
             if value in net.forward:
                 return found[value]
     return next((found[value] for value in net.backward if value in found), None)

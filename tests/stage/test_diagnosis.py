@@ -207,6 +207,7 @@ def test_the_layer_whose_output_overflows_is_named_with_its_batch(tmp_path: Path
     problem = broken(tmp_path, text + "training: {batch_size: 32, shuffle: false}\n", **arrays)
     assert problem.message == "NaN or infinity began in step 2 (batch 2 of epoch 1): the output of Dense `hidden`"
     assert line(problem) == 5 and problem.label == "infinity in 16 of 512 numbers"
+    assert "what it reads has grown to 1e+38" in problem.help
 
 
 def test_nan_in_the_data_is_the_input_s(tmp_path: Path) -> None:
