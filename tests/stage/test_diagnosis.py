@@ -14,9 +14,12 @@ from kerascli.check import check
 from kerascli.diagnosis.data import digests
 from kerascli.diagnosis.examiner import Examiner
 from kerascli.errors import Failure, Problem, Span
-from kerascli.launch import train
+from kerascli.launch import resume, train
 from kerascli.ops.ir import Array
+from kerascli.resume import checked_again
+from kerascli.run import Run
 from kerascli.sources.base import Split
+from kerascli.trainer import Interrupted
 from kerascli.training import Silence
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -250,6 +253,29 @@ def test_a_callback_that_ends_training_at_nan_still_does_and_the_layer_is_told(t
 
 
 # ---- what it must not do
+
+
+def test_a_resumed_run_has_the_findings_of_one_without_a_break_each_said_once(tmp_path: Path) -> None:
+    arrays = {k: a * 100 if k[0] == "x" else a for k, a in splits().items()}
+    text = HEAD + NET + "optimizer: {type: SGD, learning_rate: 1.0e-9}\ntraining: {epochs: 6}\n"
+    whole = found(tmp_path, text, **arrays)
+    assert whole.keys() >= {"unscaled_inputs", "constant_loss"}
+
+    class Stops(Heard):
+        def epoch_end(self, epoch: int, *rest: Any) -> None:
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    before, after = Stops(), Heard()
+    with pytest.raises(Interrupted):
+        train(check(tmp_path / "spec.yaml"), tmp_path / "again", threads=1, progress=before, save_every=0)
+    (folder,) = (tmp_path / "again").iterdir()
+    run = Run.open(folder)
+    resume(run, checked_again(run), threads=1, progress=after)
+    kept = {f["name"]: f for f in json.loads((folder / "run.json").read_text())["diagnoses"]}
+    same = ("name", "epoch", "message", "help")
+    assert [[f[key] for key in same] for f in kept.values()] == [[f[key] for key in same] for f in whole.values()]
+    assert sum("diagnosis: " in line for line in before.lines + after.lines) == len(whole)
 
 
 def quick() -> list[Path]:
