@@ -117,15 +117,19 @@ def predict(
     which: str = "last",
     threads: int | None = None,
     say: Callable[[str], None] = lambda text: None,
+    places: list[str] | None = None,
 ) -> tuple[Model, dict[str, Array]]:
-    """The outputs of raw files (`-` is standard input) for all samples in order, and the model they come from."""
+    """The outputs of raw files (`-` is standard input) for all samples in order, and the model they come from.
+
+    `places` is told which file each sample is; the empty text where it is none.
+    """
     runner = opened(stored, which, threads)
     signature = runner.model.signature
     allow = runner.model.spec.dataset.allow_nan
     with runner.session:
         blocks = [
             runner.predict(block)
-            for block in read_inputs(inputs, stored.preprocessing, signature.inputs, allow_nan=allow, say=say)
+            for block in read_inputs(inputs, stored.preprocessing, signature.inputs, allow, say, places=places)
         ]
     return runner.model, {name: np.concatenate([b[name] for b in blocks]) for name in runner.model.graph.outputs}
 

@@ -66,12 +66,15 @@ def probabilities(reading: Reading, scores: Array) -> Array:
     return scores
 
 
-def rows(model: Model, outputs: Mapping[str, Array], top: int | None) -> Iterator[Row]:
-    """A mapping for each sample, in order. Several outputs put their names before the keys."""
+def rows(model: Model, outputs: Mapping[str, Array], top: int | None, places: Sequence[str] = ()) -> Iterator[Row]:
+    """A mapping for each sample, in order. Several outputs put their names before the keys.
+
+    `places` are the files that the samples are, if any of them is one.
+    """
     found = [_columns(reading, outputs[reading.output], top) for reading in readings(model)]
     prefixes = [f"{r.output}_" if len(found) > 1 else "" for r in readings(model)]
     for number in range(len(next(iter(outputs.values())))):
-        row: Row = {}
+        row: Row = {"file": places[number]} if any(places) else {}
         for prefix, part in zip(prefixes, found, strict=True):
             row |= {f"{prefix}{key}": column[number] for key, column in part.items()}
         yield row
@@ -98,15 +101,15 @@ def _columns(reading: Reading, scores: Array, top: int | None) -> dict[str, Sequ
     return found
 
 
-def as_text(model: Model, outputs: Mapping[str, Array], form: str, top: int | None) -> str:
+def as_text(model: Model, outputs: Mapping[str, Array], form: str, top: int | None, places: Sequence[str] = ()) -> str:
     """CSV with a header, or a JSON object a line."""
     stream = io.StringIO()
     if form == "jsonl":
-        for row in rows(model, outputs, top):
+        for row in rows(model, outputs, top, places):
             stream.write(json.dumps(files.finite(row), ensure_ascii=False) + "\n")
         return stream.getvalue()
     writer = None
-    for row in rows(model, outputs, top):
+    for row in rows(model, outputs, top, places):
         if writer is None:
             writer = csv.DictWriter(stream, list(row), lineterminator="\n")
             writer.writeheader()

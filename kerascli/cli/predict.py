@@ -36,8 +36,10 @@ def command(
 ) -> None:
     """Predict INPUT with RUN, in the samples' order.
 
-    INPUT is a .npy, .npz or .csv file, or `-` for a table on standard input. CSV and JSON lines hold class names and
-    probabilities; npy and npz the raw outputs. `--json` prints {"predictions": [...]}, or with `-o` where they are.
+    INPUT is a table (.csv, .tsv, .jsonl, .parquet), arrays (.npy, .npz, .h5), an image, a text, a folder of images or
+    texts, or `-` for a table or a text a line on standard input. CSV and JSON lines hold class names and probabilities,
+    and the file where a sample is one; npy and npz the raw outputs. `--json` prints {"predictions": [...]}, or with
+    `-o` where they are.
 
     Example: kerascli predict latest penguins_new.csv -o predictions.csv
     """
@@ -54,12 +56,13 @@ def command(
     if output is None and form in ("npy", "npz") and sys.stdout.isatty():
         raise click.UsageError(f"{form} is no text for a terminal; add `-o FILE`")
     stored = Stored(find(run, runs_dir))
-    model, found = api.predict(stored, inputs, weights, threads, options.say)
+    places: list[str] = []
+    model, found = api.predict(stored, inputs, weights, threads, options.say, places)
     if as_json and output is None:
-        render.json_document(files.finite({"predictions": list(predictions.rows(model, found, top_k))}))
+        render.json_document(files.finite({"predictions": list(predictions.rows(model, found, top_k, places))}))
         return
     if form in ("csv", "jsonl"):
-        data = predictions.as_text(model, found, form, top_k).encode()
+        data = predictions.as_text(model, found, form, top_k, places).encode()
     else:
         data = predictions.as_arrays(found, form)
     if output is None:

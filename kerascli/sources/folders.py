@@ -222,7 +222,7 @@ def listing(
     counts: list[int] = []
     others: Counter[str] = Counter()
     for name in names:
-        files = list(_walk(folder, name, tuple(suffixes), follow_links, others)) if name in inside else []
+        files = list(walk(folder, name, tuple(suffixes), follow_links, others)) if name in inside else []
         if not files and (split == "train" or name in inside):
             others_inside = f", but {sum(others.values()):,} other files" if others else ""
             help = f"{what}s end in {', '.join(suffixes)}; remove the folder, or name the classes: `class_names: […]`"
@@ -238,9 +238,7 @@ def listing(
     return Listing(Files.of(folder, found), labels, tuple(notes))
 
 
-def _walk(
-    folder: Path, name: str, suffixes: tuple[str, ...], follow_links: bool, others: Counter[str]
-) -> Iterator[str]:
+def walk(folder: Path, name: str, suffixes: tuple[str, ...], follow_links: bool, others: Counter[str]) -> Iterator[str]:
     """Names below `folder`: folder by folder in sorted order, the files of each in sorted order."""
 
     def fail(error: OSError) -> None:

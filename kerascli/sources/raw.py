@@ -21,27 +21,29 @@ from kerascli.sources.cells import numbers
 from kerascli.sources.encoded import describe_unseen, encode_split, joined, require_kept
 from kerascli.sources.jsonl import JsonLines, Objects
 from kerascli.sources.lines import TEXTS, only_text, open_lines
-from kerascli.sources.npz import open_archive
 from kerascli.sources.parquet import ParquetRows
 from kerascli.sources.raw_arrays import (
+    ARCHIVES,
     Arrays,
-    arrays_of,
+    archive_blocks,
     cast,
-    cast_all,
-    equally_long,
     load_npy,
     require_rows,
     single,
     split_of_archive,
     with_samples,
 )
+from kerascli.sources.raw_files import file_blocks, files_of, kind_of, shown, split_of_folder
 from kerascli.sources.rows import require_finite
 from kerascli.sources.separated import Rows, Separated
 from kerascli.sources.table import Format, Table, gather
 from kerascli.sources.tabular import _Tabular
+from kerascli.sources.text_folder import TextFolder, encoded
 
 _ROWS = 4096
-_KNOWN = "inputs are .csv, .tsv, .jsonl, .parquet, .txt, .npy or .npz files, or `-` for standard input"
+_KNOWN = (
+    "inputs are .csv, .tsv, .jsonl, .parquet, .txt, .npy, .npz or .h5 files, images, folders, or `-` for standard input"
+)
 Say = Callable[[str], None]
 
 
@@ -63,23 +65,33 @@ def read_inputs(
     allow_nan: bool = False,
     say: Say = lambda text: None,
     stdin: TextIO | None = None,
+    places: list[str] | None = None,
 ) -> Iterator[Arrays]:
     """Blocks of samples, in order, each with an array for every input.
 
     `.npy`: the samples of a single input. `.npz`: arrays named after the inputs (one alone may have any name). `.csv`,
     `.tsv`, `.jsonl`, `.parquet`, `.txt` and `-` (standard input): the columns of the training table without its target,
     or, where training had arrays, rows of numbers; for a network that reads one text a sample `.txt` and `-` may hold a
-    text a line. `say` is told of values that training never showed.
+    text a line. Images, and texts of a network that was trained on files of them, are a sample each; a folder is all
+    that are in it. `say` is told of values that training never showed, `places` which file each sample is, and
+    nothing where it is none.
     """
     unseen: Unseen = {}
     specs = _under_trained_names(specs, preprocessing)
     for path in paths:
-        first = 0
-        blocks = _blocks(path, preprocessing, specs, unseen, say, stdin or sys.stdin)
+        first, kind = 0, kind_of(path, preprocessing, specs)
+        if kind:
+            files = files_of(path, kind)
+            blocks, names = file_blocks(files, kind, specs), shown(files)
+        else:
+            blocks, names = _blocks(path, preprocessing, specs, unseen, say, stdin or sys.stdin), []
         while block := _next(blocks, path):
             if not allow_nan:
                 require_finite(block, f"`{path}`", first)
-            first += len(next(iter(block.values())))
+            rows = len(next(iter(block.values())))
+            if places is not None:
+                places += names[first : first + rows] or [""] * rows
+            first += rows
             yield block
     for sentence in describe_unseen(unseen):
         say(sentence)
@@ -97,14 +109,17 @@ def _next(blocks: Iterator[Arrays], path: str) -> Arrays | None:
 def read_split(
     path: Path, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], allow_nan: bool = False
 ) -> tuple[Split, list[str]]:
-    """Samples with their targets from a file, and what is to be said of them: a table like the one trained on, or an
-    .npz with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets)."""
+    """Samples with their targets from a file, and what is to be said of them: a table like the one trained on, an .npz
+    or HDF5 file with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets), or a folder of
+    classes."""
     specs = _under_trained_names(specs, preprocessing)
+    if path.is_dir():
+        return split_of_folder(path, preprocessing, specs)
     unseen: Unseen = {}
     form = table_format(str(path), preprocessing)
     if form and preprocessing.features:
         split = _split_of_table(path, form, preprocessing, unseen)
-    elif path.suffix.lower() == ".npz":
+    elif path.suffix.lower() in ARCHIVES:
         split = split_of_archive(path, preprocessing, specs)
     else:
         raise Failure(
@@ -112,7 +127,7 @@ def read_split(
                 "E402",
                 f"cannot take samples and targets from `{path}`",
                 path,
-                help="give a table like the one trained on, or an .npz with `x` and `y`",
+                help="give a table like the one trained on, an .npz with `x` and `y`, or a folder for each class",
             )
         )
     if not allow_nan:
@@ -141,10 +156,15 @@ def read_source(
                 require_finite({**split.inputs, **split.targets}, f"the {name} split")
         return splits, describe_unseen(unseen)
     encoding = {name: layout.encoding for name, layout in preprocessing.targets.items()}
+    encoder = preprocessing.text if isinstance(source, TextFolder) else None
+    if encoder:
+        source = source.model_copy(update={"vocabulary": None, "sequence_length": None, "output": "int"})
     data = source.load(base, seed, encoding, list(preprocessing.inputs), list(preprocessing.targets))
-    _require_alike(data.preprocessing, preprocessing)
+    own = data.preprocessing
+    _require_alike(own.model_copy(update={"inputs": preprocessing.inputs}) if encoder else own, preprocessing)
     found = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: split for name, split in found.items() if split is not None}, list(data.notes)
+    chosen = {name: split for name, split in found.items() if split is not None}
+    return {name: encoded(split, encoder) if encoder else split for name, split in chosen.items()}, list(data.notes)
 
 
 def _split_of_table(path: Path, form: Format, preprocessing: Preprocessing, unseen: Unseen) -> Split:
@@ -211,10 +231,8 @@ def _blocks(
         array = with_samples(load_npy(Path(path)), name, info)
         for start in range(0, len(array), _ROWS):
             yield {name: cast(array[start : start + _ROWS], name, info)}
-    elif suffix == ".npz":
-        with open_archive(Path(path)) as archive:
-            arrays = {name: archive.read(own) for name, own in arrays_of(archive.names, specs, path).items()}
-        yield equally_long(cast_all(arrays, specs), path)
+    elif suffix in ARCHIVES:
+        yield from archive_blocks(path, specs, _ROWS)
     else:
         raise Failure(Problem("E402", f"cannot tell what `{path}` holds", Path(path), help=_KNOWN))
 
@@ -223,6 +241,11 @@ def _line_blocks(
     path: str, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen, say: Say, stdin: TextIO
 ) -> Iterator[Arrays]:
     """A text a line, or a table, from a file of lines or standard input."""
+    if preprocessing.text:
+        with open_lines(path, stdin) as lines:
+            for texts in lines.blocks(_ROWS):
+                yield {next(iter(specs)): preprocessing.text.encode(texts)}
+        return
     name, features = only_text(preprocessing, specs), preprocessing.features
     with open_lines(path, stdin, preprocessing.encoding) as lines:
         if name and not (features and lines.is_table_with(features[0].name)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
 from kerascli.preprocessing import Array, Preprocessing
 from kerascli.sources.base import InputInfo, Split
+from kerascli.sources.named_arrays import Archive
 from kerascli.sources.npz import open_archive
-from kerascli.sources.rows import served, served_dtype
+from kerascli.sources.rows import Samples, Streamed, served, served_dtype
 from kerascli.sources.targets import encode_labels
 
 Arrays = dict[str, Array]
+ARCHIVES = (".npz", ".h5", ".hdf5")
+"""Files of arrays that have names."""
 
 
 def load_npy(path: Path) -> Array:
@@ -36,10 +40,10 @@ def load_npy(path: Path) -> Array:
 
 
 def split_of_archive(path: Path, preprocessing: Preprocessing, specs: Mapping[str, InputInfo]) -> Split:
-    with open_archive(path) as archive:
-        inputs = {name: archive.read(own) for name, own in arrays_of(archive.names, specs, str(path)).items()}
+    with arrays_in(path) as archive:
+        inputs = {name: archive.read(own)[:] for name, own in arrays_of(archive.names, specs, str(path)).items()}
         targets = {
-            name: archive.read(own)
+            name: archive.read(own)[:]
             for name, own in arrays_of(archive.names, preprocessing.targets, str(path), "y").items()
         }
     arrays = cast_all(inputs, specs)
@@ -49,6 +53,15 @@ def split_of_archive(path: Path, preprocessing: Preprocessing, specs: Mapping[st
         for name, layout in preprocessing.targets.items()
     }
     return Split(arrays, labels)
+
+
+def arrays_in(path: Path) -> AbstractContextManager[Archive]:
+    """An open file of arrays that have names."""
+    if path.suffix.lower() == ".npz":
+        return open_archive(path)
+    from kerascli.sources.hdf5 import open_hdf5  # h5py takes long to import
+
+    return open_hdf5(path)
 
 
 def arrays_of(have: Sequence[str], wanted: Mapping[str, object], path: str, stem: str = "x") -> dict[str, str]:
@@ -68,6 +81,20 @@ def arrays_of(have: Sequence[str], wanted: Mapping[str, object], path: str, stem
             help=f"it has {', '.join(f'`{name}`' for name in have) or 'nothing'}",
         )
     )
+
+
+def archive_blocks(path: str, specs: Mapping[str, InputInfo], rows: int) -> Iterator[Arrays]:
+    """The inputs in a file of arrays, so many rows at a time."""
+    with arrays_in(Path(path)) as archive:
+        found: dict[str, Samples] = {
+            name: archive.read(own) for name, own in arrays_of(archive.names, specs, path).items()
+        }
+    for name, samples in found.items():
+        if not isinstance(samples, Streamed):
+            found[name] = with_samples(samples, name, specs[name])
+    equally_long(found, path)
+    for start in range(0, len(next(iter(found.values()))), rows):
+        yield cast_all({name: samples[start : start + rows] for name, samples in found.items()}, specs)
 
 
 def single(specs: Mapping[str, InputInfo], path: str) -> tuple[str, InputInfo]:
@@ -130,11 +157,10 @@ def cast_all(arrays: Arrays, specs: Mapping[str, InputInfo]) -> Arrays:
     return {name: cast(with_samples(array, name, specs[name]), name, specs[name]) for name, array in arrays.items()}
 
 
-def equally_long(arrays: Arrays, path: str) -> Arrays:
+def equally_long(arrays: Mapping[str, Samples], path: str) -> None:
     if len({len(array) for array in arrays.values()}) > 1:
         lengths = ", ".join(f"`{name}` {len(array):,}" for name, array in arrays.items())
         raise Failure(Problem("E403", f"the arrays of `{path}` differ in length: {lengths}", Path(path)))
-    return arrays
 
 
 def require_rows(rows: int, path: Path) -> None:

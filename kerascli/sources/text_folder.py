@@ -18,6 +18,7 @@ from kerascli.sources.folders import Files, _Folder, bytes_of
 from kerascli.sources.rows import TEXT, Samples, Streamed
 from kerascli.text import Output, Side, TextEncoder, TextOptions
 
+TEXT_SUFFIXES = (".txt",)
 KEPT = 1 << 26
 """Bytes of texts, or of numbers made of them, up to which they are kept in memory."""
 _AT_ONCE = 1 << 10
@@ -56,6 +57,9 @@ class Texts:
     def __call__(self, rows: Array) -> Array:
         return np.array([[read_text(self.files[int(row)])] for row in rows], TEXT).reshape(-1, 1)
 
+    def streamed(self) -> Streamed:
+        return Streamed((len(self.files), 1), np.dtype(TEXT), self)
+
 
 class TextFolder(_Folder):
     """Texts in a folder for each class, a .txt file for each, UTF-8.
@@ -69,7 +73,7 @@ class TextFolder(_Folder):
         Example({"path": "reviews", "vocabulary": 1000, "sequence_length": 50}),
         Example({"path": "reviews", "vocabulary": 1000, "output": "multi_hot"}),
     )
-    suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    suffixes: ClassVar[tuple[str, ...]] = TEXT_SUFFIXES
     what: ClassVar[str] = "text"
 
     vocabulary: int | None = Field(None, ge=3)
@@ -109,7 +113,7 @@ class TextFolder(_Folder):
         return InputInfo((options.width,), options.dtype) if options else InputInfo((1,), "string")
 
     def samples(self, files: Files) -> Samples:
-        texts = Streamed((len(files), 1), np.dtype(TEXT), Texts(files))
+        texts = Texts(files).streamed()
         return texts[:] if bytes_of(files) <= KEPT else texts
 
     def load(
@@ -129,8 +133,8 @@ class TextFolder(_Folder):
         encoder = TextEncoder.fit(_each(data.train.inputs[name]), options)
         layout = InputLayout(shape=(encoder.width,), dtype=encoder.dtype)
         found = data.preprocessing.model_copy(update={"text_files": True, "text": encoder, "inputs": {name: layout}})
-        train = _encoded(data.train, name, encoder)
-        validation, test = (split and _encoded(split, name, encoder) for split in (data.validation, data.test))
+        train = encoded(data.train, encoder)
+        validation, test = (split and encoded(split, encoder) for split in (data.validation, data.test))
         return replace(data, train=train, validation=validation, test=test, preprocessing=found)
 
 
@@ -139,13 +143,15 @@ def _each(texts: Samples) -> Iterator[str]:
         yield from (str(text) for text in texts[start : start + _AT_ONCE][:, 0].tolist())
 
 
-def _encoded(split: Split, name: str, encoder: TextEncoder) -> Split:
-    """Texts as numbers: all at once where they take little room."""
-    texts = split.inputs[name]
-    if isinstance(texts, Streamed):
-        dtype = np.dtype(encoder.dtype)
-        found: Samples = texts.made(lambda values, rows: encoder.encode(list(_each(values))), (encoder.width,), dtype)
-        found = found[:] if len(texts) * encoder.width * dtype.itemsize <= KEPT else found
-    else:
-        found = encoder.encode(list(_each(texts)))
-    return replace(split, inputs={name: found})
+def as_numbers(texts: Samples, encoder: TextEncoder) -> Samples:
+    """Texts (n, 1) as numbers: all at once where they take little room."""
+    if not isinstance(texts, Streamed):
+        return encoder.encode(list(_each(texts)))
+    dtype = np.dtype(encoder.dtype)
+    found = texts.made(lambda values, rows: encoder.encode(list(_each(values))), (encoder.width,), dtype)
+    return found[:] if len(texts) * encoder.width * dtype.itemsize <= KEPT else found
+
+
+def encoded(split: Split, encoder: TextEncoder) -> Split:
+    """A split whose texts are numbers."""
+    return replace(split, inputs={name: as_numbers(texts, encoder) for name, texts in split.inputs.items()})
