@@ -67,6 +67,9 @@ class Separated:
         head = list(lines(stream, name, _HEAD))
         if not any(line.strip() for line in head):
             raise Failure(empty)
+        if head[0].startswith(("{", "[{")):
+            where, help = Span(name, 1, 1), "a file of one JSON object a line is `type: jsonl`"
+            raise Failure(Problem("E407", f"`{name}` holds JSON, no separated values", where, help=help))
         dialect = _dialect(head, self.separator)
         shown = ", ".join(part for part in (encoding, dialect.shown) if part)
         rows = _rows(chain(head, lines(stream, name)), name, dialect)
@@ -140,9 +143,6 @@ def _rows(text: Iterator[str], name: str, dialect: Dialect) -> Iterator[tuple[in
 
 def _require_names(name: str, line: int, header: list[str]) -> None:
     """Every column must have a name of its own."""
-    if header[0].startswith(("{", "[{")):
-        help = "a file of one JSON object a line is `type: jsonl`"
-        raise Failure(Problem("E407", f"`{name}` holds JSON, no separated values", Span(name, line, 1), help=help))
     problems = [
         Problem(
             "E407",
@@ -170,14 +170,24 @@ def _dialect(head: list[str], separator: str | None) -> Dialect:
     """
     separators = (separator,) if separator else SEPARATORS
     best = max((Dialect(sign) for sign in separators), key=lambda dialect: _fitness(head, dialect))
-    if _fitness(head, best)[1] < 1:
-        text = "".join(head)
-        quoting = [('"', "\\")] * ('\\"' in text) + [("'", None)] * ('"' not in text)
-        others = [Dialect(sign, quote, escape) for quote, escape in quoting for sign in separators]
-        better = max(others, key=lambda dialect: _fitness(head, dialect), default=best)
-        if _fitness(head, better)[:2] == (True, 1.0):
-            return better
-    return best
+    if _fits(head, best):
+        return best
+    text = "".join(head)
+    quoting = [('"', "\\")] * ('\\"' in text) + [("'", None)] * ('"' not in text)
+    others = [Dialect(sign, quote, escape) for quote, escape in quoting for sign in separators]
+    better = max(others, key=lambda dialect: _fitness(head, dialect), default=best)
+    return better if _fits(head, better) else best
+
+
+def _fits(head: list[str], dialect: Dialect) -> bool:
+    """Whether all rows have several values, as many as the first, and every quotation mark is where it may be."""
+    try:
+        for _ in dialect.reader(iter(head), strict=True):
+            pass
+    except csv.Error as error:
+        if "unexpected end" not in str(error):  # the head may end inside a value
+            return False
+    return _fitness(head, dialect)[:2] == (True, 1.0)
 
 
 def _fitness(head: list[str], dialect: Dialect) -> tuple[bool, float, int]:

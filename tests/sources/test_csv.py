@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,102 @@ def test_a_directory_is_no_table(tmp_path: Path) -> None:
         source(type="csv", path="d.csv", target="label").peek(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_encodings_are_found_or_said_and_gzip_is_unpacked(tmp_path: Path, encoding: str, packed: bool) -> None:
+    data = TABLE.encode(encoding)
+    said = {"encoding": encoding} if encoding == "latin-1" else {}
+    (tmp_path / "t.csv").write_bytes(gzip.compress(data) if packed else data)
+    found = source(type="csv", path="t.csv", target="label", **said).load(tmp_path, 0)
+    assert found.preprocessing.features[2].model_dump()["categories"] == ("Bad Ems, Lahn", "Bonn", "Köln")
+    assert found.preprocessing.encoding == said.get("encoding")
+
+
+def test_how_a_file_was_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("when;note;n;label\n2031-01-02;a;1;x\n2031-01-03;b;2;y\n", "utf-16")
+    found = load(tmp_path, type="csv", path="t.csv", target="label")
+    assert found.notes == ("`t.csv`: UTF-16, separated by `;`", "date: when; category: note (2); numeric: n")
+
+
+def test_a_byte_far_into_the_file_is_named_by_its_line(tmp_path: Path) -> None:
+    text = b"a,label\n" + b"1,x\n2,y\n" * 9000 + "3,Köln\n".encode("latin-1")
+    with fails("E402", "byte 0xf6 in line 18002, after `3,K`", "encoding: latin-1") as problems:
+        read(tmp_path, text)
+    assert problems[0].where == Span(str(tmp_path / "t.csv"), 18002, 4)
+
+
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [
+        (b"PK\x03\x04rest", ["Excel workbook", "CSV"]),
+        (b"PAR1rest", ["type: parquet"]),
+        (b'{"a": 1, "label": "x"}\n', ["JSON", "type: jsonl"]),
+        (gzip.compress(b"a,label\n1,x\n" * 100)[:-20], ["damaged gzip"]),
+        (b"\x1f\x8b\x00\x00\x00", ["damaged gzip"]),
+    ],
+)
+def test_files_of_another_kind_are_told_by_their_beginning(tmp_path: Path, begin: bytes, words: list[str]) -> None:
+    with fails("E407" if b"{" in begin[:1] else "E402", *words):
+        read(tmp_path, begin)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ('a,note,label\n1,"one, ""two""\nthree",x\n2,b,y\n', 'one, "two"\nthree'),
+        ("a,note,label\n1,'one, two',x\n2,b,y\n", "one, two"),
+        ('a,note,label\n1,"one, \\"two\\"",x\n2,b,y\n', 'one, "two"'),
+        ('a, note, label\n1, "one, two", x\n2, b, y\n', "one, two"),
+        ("a;note;label\n1;'t is one, two;x\n2;b;y\n", "'t is one, two"),
+    ],
+)
+def test_quotation_marks_are_found(tmp_path: Path, text: str, note: str) -> None:
+    (category,) = read(tmp_path, text, features=["note"]).preprocessing.features
+    assert category.model_dump()["categories"] == tuple(sorted([note, "b"]))
+
+
+def test_a_fault_after_a_row_of_several_lines_is_named_by_the_line_that_its_row_begins_in(tmp_path: Path) -> None:
+    with fails("E407", "row 2 has 1 values") as problems:
+        read(tmp_path, 'a,label\n"1\n\n",x\n2\n3,y\n')
+    assert isinstance(problems[0].where, Span) and problems[0].where.line == 5
+
+
+def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
+    for name in ("latin-11", "hex", "rot13"):
+        with pytest.raises(ValidationError, match="encoding of texts"):
+            source(type="csv", path="t.csv", target="label", encoding=name)
+
+
+def test_labels_of_a_cell_become_a_place_each(tmp_path: Path) -> None:
+    text = "a,tags\n1,red;round\n2,\n3, big ; red\n4,big\n"
+    found = read(tmp_path, text, target="tags", label_separator=";")
+    assert found.train.targets["tags"].tolist() == [[0, 1, 1], [0, 0, 0], [1, 1, 0], [1, 0, 0]]
+    layout = found.preprocessing.targets["tags"]
+    assert layout.class_names == ("big", "red", "round") and layout.encoding == "none" and layout.classes is None
+    with fails("E405", "row 4, column `tags`: `huge` is no class", "big, red, round") as problems:
+        read(tmp_path, text.replace("4,big", "4,red;huge"), target="tags", label_separator=";", test_split=0.25)
+    assert isinstance(problems[0].where, Span) and problems[0].where.line == 5
+    with fails("E408", "row 2, column `tags`", "missing"):
+        read(tmp_path, text.replace("2,", "2,NA"), target="tags", label_separator=";")
+    with fails("E410", "one class only, `red,round`", "label_separator: ;"):
+        read(tmp_path, 'a,tags\n1,"red,round"\n2,"red,round"\n', target="tags", label_separator=";")
+
+
+def test_stratified_splits_have_every_class_and_no_row_twice(tmp_path: Path) -> None:
+    text = "a,label\n" + "".join(f"{i},{'x' if i < 20 else 'y'}\n" for i in range(40))
+    config = {"features": {"a": {"scale": "none"}}, "validation_split": 0.25, "stratify": True}
+    found = read(tmp_path, text, **config)
+    assert found.validation is not None
+    parts = [found.train, found.validation]
+    assert [np.bincount(np.asarray(part.targets["label"])).tolist() for part in parts] == [[15, 15], [5, 5]]
+    assert sorted(np.concatenate([np.asarray(part.inputs["x"])[:, 0] for part in parts]).tolist()) == list(range(40))
+
+
+def test_a_target_that_is_always_the_same_is_pointed_out(tmp_path: Path) -> None:
+    found = read(tmp_path, "a,label\n1,0\n2,0\n3,0\n4,1\n", validation_split=0.25)
+    assert any("target `label` is 0 in every training row" in note for note in found.notes)
+
+
 CELL = st.one_of(
     st.text(max_size=8), st.floats().map(repr), st.sampled_from(["", "NA", "1", "x", "1_0", "0x1", "1e999"])
 )
@@ -252,6 +349,24 @@ def test_any_bytes_after_a_header_are_read_or_refused(tmp_path: Path, data: byte
     read_both_ways(source(type="csv", path="t.csv", target="label"), tmp_path)
 
 
+PIECES = [b"a,label\n", b"1,x\n", b"2;y\n", b'"', b"'", b"\\", b"\r\n", b"\n", b"\xff\xfe", b"\xef\xbb\xbf", b"\0"]
+PIECES += [b"\xe9", b"\x1f\x8b", b"2031-12-24", b"one two three four five six", b"{", b"1e999", b"\x1f", b";", b"\t"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=80), st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3))).map(b"".join)
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_bytes_are_read_or_refused(tmp_path: Path, data: bytes, packed: bool, several: bool) -> None:
+    (tmp_path / "t.csv").write_bytes(gzip.compress(data) if packed else data)
+    more = {"label_separator": ";"} if several else {}
+    read_both_ways(source(type="csv", path="t.csv", target="label", **more), tmp_path)
+
+
 def read_both_ways(one: Source, folder: Path) -> None:
     try:
         signature, found = one.peek(folder), one.load(folder, 0)
@@ -260,5 +375,5 @@ def read_both_ways(one: Source, folder: Path) -> None:
         return
     x = found.train.inputs["x"]
     assert x.shape == (signature.sizes["train"], *signature.inputs["x"].shape)
-    assert np.isfinite(x).all() and x.dtype == np.float32
+    assert np.isfinite(x).all() and x.dtype == signature.inputs["x"].dtype
     assert found.preprocessing.from_json(found.preprocessing.to_json()) == found.preprocessing

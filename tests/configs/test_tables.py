@@ -1,0 +1,18 @@
+"""The tables in `configs/data` are what their scripts make, and small."""
+
+from __future__ import annotations
+
+import csv
+
+from tests.configs import make_reviews, make_tickets
+
+
+def test_the_messages_are_what_their_script_makes() -> None:
+    assert make_tickets.FILE.read_text("utf-8") == make_tickets.lines()
+    assert make_tickets.FILE.stat().st_size < 300_000
+
+
+def test_the_reviews_are_what_their_script_makes() -> None:
+    with make_reviews.FILE.open(encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [["review", "verdict"], *map(list, make_reviews.reviews())]
+    assert make_reviews.FILE.stat().st_size < 300_000
