@@ -87,7 +87,7 @@ def save_legacy(path: Path, graph: Graph, weights: Weights, name: str, attribute
         group = file.create_group("model_weights")
         group.attrs["backend"], group.attrs["keras_version"] = attributes["backend"], attributes["keras_version"]
         found = by_layer(graph)
-        _write_names(group, "layer_names", list(found))
+        _writeattribute_names(group, "layer_names", list(found))
         prefix = f"{name}/" if is_stack(graph) else ""
         for layer in sorted(found):
             named = {prefix + keras_path(place): weights[place.path] for place in found[layer]}
@@ -123,12 +123,12 @@ def _write_weights(
 
 
 def _write_named(group: h5py.Group, arrays: Weights) -> None:
-    _write_names(group, "weight_names", list(arrays))
+    _writeattribute_names(group, "weight_names", list(arrays))
     for name, array in arrays.items():
         group[name] = array
 
 
-def _write_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
+def _writeattribute_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
     data = [name.encode() for name in names]
     pieces = -(-len(data) * max(map(len, data), default=0) // ATTRIBUTE_LIMIT)
     if pieces <= 1:
@@ -148,10 +148,10 @@ def load_weights(path: Path, graph: Graph) -> dict[str, Array]:
 
 def read_weights(path: Path, wanted: Sequence[Place], layers: Mapping[str, Sequence[Place]]) -> dict[str, Array]:
     """The weights that lie at `wanted`; of a legacy file, `layers` are those of each layer in the file's order."""
-    with _opened(path, wanted) as file:
+    with opened(path, wanted) as file:
         problems: list[Problem] = []
         found = dict(
-            _legacy(file, path, layers, problems) if _is_legacy(file) else _keras3(file, path, wanted, problems)
+            _legacy(file, path, layers, problems) if is_legacy(file) else _keras3(file, path, wanted, problems)
         )
     if problems:
         raise Failure(problems)
@@ -174,7 +174,7 @@ def load_optimizer(path: Path, graph: Graph, name: str, optimizer: Optimizer) ->
 def read_optimizer(path: Path, wanted: Sequence[Place], shapes: Mapping[str, Shape]) -> dict[str, Array] | None:
     """The optimizer's variables in their order, where the file has all of them in these shapes."""
     variables: dict[str, Array] = {}
-    with _opened(path, wanted) as file:
+    with opened(path, wanted) as file:
         found = list(islice(_optimizer_variables(file), len(shapes) + 1))
         if len(found) != len(shapes):
             return None
@@ -188,7 +188,7 @@ def read_optimizer(path: Path, wanted: Sequence[Place], shapes: Mapping[str, Sha
 def read_attributes(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Texts that the file has as attributes, in the legacy form the whole config of the model."""
     found: dict[str, str] = {}
-    with _opened(path, ()) as file:
+    with opened(path, ()) as file:
         for name in names:
             if name in file.attrs:
                 value = file.attrs[name]
@@ -202,7 +202,7 @@ def _optimizer_variables(file: h5py.File) -> Iterator[h5py.Dataset | None]:
     """In the order of Keras 3, in whose legacy form they have names."""
     old = hdf5.group(file, "optimizer_weights")
     if old is not None:
-        yield from (hdf5.dataset(old, name) for name in _names(old, "weight_names"))
+        yield from (hdf5.dataset(old, name) for name in attribute_names(old, "weight_names"))
         return
     index = 0
     while (found := hdf5.dataset(file, f"optimizer/vars/{index}")) is not None:
@@ -210,9 +210,10 @@ def _optimizer_variables(file: h5py.File) -> Iterator[h5py.Dataset | None]:
         index += 1
 
 
-def _keras3(
+def weights_at(
     file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
+    """What lies at the places that are wanted."""
     for place in wanted:
         dataset = next((d for way in _ways(place) if (d := hdf5.dataset(file, way)) is not None), None)
         if dataset is None:
@@ -221,6 +222,13 @@ def _keras3(
             problems.append(_wrong_shape(path, place, dataset.shape))
         else:
             yield place.path, _read(dataset, place)
+
+
+def _keras3(
+    file: h5py.File, path: Path, wanted: Sequence[Place], problems: list[Problem]
+) -> Iterator[tuple[str, Array]]:
+    """The same, where the file may have no other layers with weights."""
+    yield from weights_at(file, path, wanted, problems)
     known = {place.group for place in wanted}
     for above in sorted({"layers", *(group.rpartition("/")[0] for group in known)}):
         stored = hdf5.group(file, above)
@@ -242,35 +250,50 @@ def _ways(place: Place) -> Iterator[str]:
 def _legacy(
     file: h5py.File, path: Path, wanted: Mapping[str, Sequence[Place]], problems: list[Problem]
 ) -> Iterator[tuple[str, Array]]:
-    """Layers that have weights, in the file's order; the weights of each in the order of its names."""
-    root = hdf5.group(file, "model_weights") or file
-    stored: list[tuple[str, list[h5py.Dataset | None]]] = []
-    for layer in _names(root, "layer_names"):
-        group = hdf5.group(root, layer)
-        names = _names(group, "weight_names") if group is not None else []
-        if group is not None and names:
-            stored.append((layer, [hdf5.dataset(group, name) for name in names]))
+    """Layers that have weights, in the file's order."""
+    root = legacy_root(file)
+    stored = [layer for layer in attribute_names(root, "layer_names") if _weight_names(root, layer)]
     mine = {name: own for name, own in wanted.items() if own}
     if len(stored) != len(mine):
         message = f"`{path.name}` has weights for {len(stored)} layers, the model needs {len(mine)}"
         problems.append(Problem("E505", message, path))
         return
-    for (layer, datasets), own in zip(stored, mine.values(), strict=True):
-        if len(datasets) != len(own):
-            note = f"its layer `{layer}` has {len(datasets)} weights, not {len(own)}"
-            problems.append(_misfit(path, own[0], note))
-            continue
-        for dataset, place in zip(datasets, own, strict=True):
-            if dataset is None:
-                problems.append(_misfit(path, place, f"its layer `{layer}` holds something else than a plain array"))
-            elif dataset.shape != place.spec.shape:
-                problems.append(_wrong_shape(path, place, dataset.shape))
-            else:
-                yield place.path, _read(dataset, place)
+    for layer, own in zip(stored, mine.values(), strict=True):
+        yield from legacy_layer(root, path, layer, own, problems)
+
+
+def legacy_layer(
+    root: h5py.Group, path: Path, layer: str, own: Sequence[Place], problems: list[Problem]
+) -> Iterator[tuple[str, Array]]:
+    """The weights of one layer, in the order of their names."""
+    names = _weight_names(root, layer)
+    if len(names) != len(own):
+        problems.append(_misfit(path, own[0], f"its layer `{layer}` has {len(names)} weights, not {len(own)}"))
+        return
+    group = hdf5.group(root, layer)
+    assert group is not None
+    for name, place in zip(names, own, strict=True):
+        dataset = hdf5.dataset(group, name)
+        if dataset is None:
+            problems.append(_misfit(path, place, f"its layer `{layer}` holds something else than a plain array"))
+        elif dataset.shape != place.spec.shape:
+            problems.append(_wrong_shape(path, place, dataset.shape))
+        else:
+            yield place.path, _read(dataset, place)
+
+
+def _weight_names(root: h5py.Group, layer: str) -> list[str]:
+    group = hdf5.group(root, layer)
+    return attribute_names(group, "weight_names") if group is not None else []
+
+
+def legacy_root(file: h5py.File) -> h5py.Group:
+    """Where the layers are: a file of weights alone begins with them."""
+    return hdf5.group(file, "model_weights") or file
 
 
 @contextmanager
-def _opened(path: Path, wanted: Sequence[Place]) -> Iterator[h5py.File]:
+def opened(path: Path, wanted: Sequence[Place]) -> Iterator[h5py.File]:
     """The file, where it is large enough to hold what is wanted: only then is memory taken for that."""
     expected = sum(4 * prod(place.spec.shape) for place in wanted)
     try:
@@ -290,11 +313,11 @@ def _opened(path: Path, wanted: Sequence[Place]) -> Iterator[h5py.File]:
         raise _unreadable(path, error) from error
 
 
-def _is_legacy(file: h5py.File) -> bool:
+def is_legacy(file: h5py.File) -> bool:
     return "layer_names" in file.attrs or "layer_names0" in file.attrs or hdf5.group(file, "model_weights") is not None
 
 
-def _names(group: h5py.Group, key: str) -> list[str]:
+def attribute_names(group: h5py.Group, key: str) -> list[str]:
     """A list of names kept in one attribute or in numbered pieces."""
     keys = [key] if key in group.attrs else []
     while keys[:1] != [key] and f"{key}{len(keys)}" in group.attrs:

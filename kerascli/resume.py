@@ -13,7 +13,7 @@ from kerascli.check import Checked, check
 from kerascli.errors import Failure, Problem
 from kerascli.host import raw_inputs
 from kerascli.run import History, Run, find
-from kerascli.spec import Spec, load, resolved
+from kerascli.spec import LayerWeights, Spec, load, resolved
 
 Place = tuple[str | int, ...]
 HELP = (
@@ -49,8 +49,11 @@ def pinned(checked: Checked, runs: Path) -> Checked:
     dataset = loaded.spec.dataset.settled(loaded.base, graph.inputs, graph.outputs, raw_inputs(graph.nodes))
     spec = loaded.spec.model_copy(update={"dataset": dataset})
     source = spec.training.initial_weights
-    if source is not None and not Path(source).is_file() and Path(source).suffix not in (".keras", ".h5"):
-        training = spec.training.model_copy(update={"initial_weights": str(find(source, runs).resolve())})
+    path = source.path if isinstance(source, LayerWeights) else source
+    if path is not None and not Path(path).is_file() and Path(path).suffix not in (".keras", ".h5"):
+        found = str(find(path, runs).resolve())
+        pinned = source.model_copy(update={"path": found}) if isinstance(source, LayerWeights) else found
+        training = spec.training.model_copy(update={"initial_weights": pinned})
         spec = spec.model_copy(update={"training": training})
     return replace(checked, loaded=replace(loaded, spec=spec))
 

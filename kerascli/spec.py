@@ -86,6 +86,27 @@ def _weights_or_run(value: str) -> str:
     return str(path) if path.exists() else value
 
 
+class LayerWeights(BaseModel):
+    """Weights of some layers alone, which the file knows by name."""
+
+    model_config = SETTINGS
+
+    path: Annotated[str, AfterValidator(_weights_or_run)]
+    """A `.keras`, `.weights.h5` or legacy `.h5` file, or a run."""
+    layers: list[str] | dict[str, str] = Field(min_length=1)
+    """Names of the layers, or {name here: name in the file} where they differ."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The name in the file of each layer, by its name here."""
+        return self.layers if isinstance(self.layers, dict) else {name: name for name in self.layers}
+
+
+def _initial(value: Any, handler: Callable[[Any], Any]) -> Any:
+    """A mapping names layers; a union would spoil the path of errors."""
+    return _adapter(LayerWeights).validate_python(value) if isinstance(value, Mapping) else handler(value)
+
+
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
@@ -106,6 +127,9 @@ def _metrics(value: Any, handler: Callable[[Any], Any]) -> Any:
     return _adapter(dict[str, list[Metric]]).validate_python(lists)
 
 
+InitialWeights = Annotated[
+    Annotated[str, AfterValidator(_weights_or_run)] | LayerWeights | None, WrapValidator(_initial)
+]
 Losses = Annotated[Loss | dict[str, Loss], WrapValidator(_loss)]
 Metrics = Annotated[list[Metric] | dict[str, list[Metric]], WrapValidator(_metrics)]
 
@@ -127,8 +151,9 @@ class Training(BaseModel):
     """Steps in an epoch; by default as many as the data gives."""
     validation_freq: int = Field(1, ge=1)
     """Epochs from one validation to the next."""
-    initial_weights: Annotated[str, AfterValidator(_weights_or_run)] | None = None
-    """Weights to start from: a `.keras`, `.weights.h5` or legacy `.h5` file, or a run."""
+    initial_weights: InitialWeights = None
+    """Weights to start from: a `.keras`, `.weights.h5` or legacy `.h5` file, or a run; by structure for the whole
+    model, or `{path: …, layers: [names]}` for some of its layers."""
     engine: Literal["numpy"] = "numpy"
     """What computes: kerascli's own NumPy engine, the only one so far."""
     convolution: Literal["auto", "direct"] = "auto"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kerascli import curves, files, keras_config, keras_files
+from kerascli import curves, files, keras_config, keras_files, keras_named
 from kerascli.adaptation import adapt
 from kerascli.callbacks import paths
 from kerascli.callbacks.backup_and_restore import BackupAndRestore
@@ -31,6 +31,7 @@ from kerascli.outcome import Outcome, expectations
 from kerascli.run import History, Run, differing, find
 from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Dataset
+from kerascli.spec import LayerWeights
 from kerascli.stored import Stored
 from kerascli.trainer import Interrupted, Progress, Trainer
 
@@ -362,11 +363,14 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def initial_weights(source: str, runs: Path, model: Model) -> dict[str, Array]:
-    """Weights to start from: a file of weights or a model, or a run."""
-    path = Path(source)
-    if path.is_file():
-        return keras_files.load_weights(path, model.graph)
-    if path.suffix in (".keras", ".h5"):
-        raise cannot_read(path, what=" to take the initial weights from")
-    return keras_files.load_weights(Run.open(find(source, runs)).weights, model.graph)
+def initial_weights(source: str | LayerWeights, runs: Path, model: Model) -> dict[str, Array]:
+    """Weights to start from, of all layers or of some: a file of weights or a model, or a run."""
+    word = source.path if isinstance(source, LayerWeights) else source
+    path = Path(word)
+    if not path.is_file():
+        if path.suffix in (".keras", ".h5"):
+            raise cannot_read(path, what=" to take the initial weights from")
+        path = Run.open(find(word, runs)).weights
+    if isinstance(source, LayerWeights):
+        return keras_named.load_layers(path, model.graph, source.names)
+    return keras_files.load_weights(path, model.graph)

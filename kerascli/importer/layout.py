@@ -161,6 +161,8 @@ class _Names:
         self.given: dict[Key, str] = {}
         self.taken: set[str] = set()
         self.read = {key_of(ref) for ref in outputs}
+        if len(plan.net.inputs) > 1:  # data go to several inputs by their names
+            self.read.update(key_of(ref) for ref in plan.net.inputs)
         self._look(items, None)
         for step in plan.steps:
             if step.key[1] == 0 and (step.key in self.read or not automatic(step)):

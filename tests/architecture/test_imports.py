@@ -21,7 +21,7 @@ diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
 model bounds feed runner trainer adaptation diagnosis
-keras_graph keras_config keras_layout keras_archive keras_files predictions exporters
+keras_graph keras_config keras_layout keras_archive keras_files keras_named predictions exporters
 curves run checkpoint stored
 outcome resume training launch verify importer
 inspection
@@ -35,7 +35,7 @@ ORDER = STAGES.split()
 
 DOORS = {
     "yaml": ("yamltext",),
-    "h5py": ("hdf5", "keras_files", "sources.hdf5"),
+    "h5py": ("hdf5", "keras_files", "keras_named", "sources.hdf5"),
     "click": ("cli",),
     "rich": ("cli.render", "cli.progress", "cli.download_bar"),
     "pickle": ("sources.restricted_pickle",),

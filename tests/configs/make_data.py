@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,31 @@ def digits_unit() -> Arrays:
     """Digits from 0 to 1, in sixteenths: targets of an autoencoder must have the range of its output."""
     values = (digits()[0] / 16).astype(np.float16)
     return {"image_train": values[:1500], "image_test": values[1500:]}
+
+
+def mnist_8x8() -> Arrays:
+    """Pictures of MNIST as coarse as the 8×8 digits: means of 3×3 pixels, in sixteenths of white."""
+    found: Arrays = {}
+    for split, name in (("train", "train"), ("test", "t10k")):
+        images = np.frombuffer(
+            gzip.decompress((FOLDER / f"mnist6k-{name}-images-idx3-ubyte.gz").read_bytes()), np.uint8
+        )
+        labels = np.frombuffer(
+            gzip.decompress((FOLDER / f"mnist6k-{name}-labels-idx1-ubyte.gz").read_bytes()), np.uint8
+        )
+        means = images[16:].reshape(-1, 28, 28)[:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3).mean((2, 4))
+        found |= {f"x_{split}": np.round(means / 255 * 16).astype(np.uint8)[..., None], f"y_{split}": labels[8:]}
+    return found
+
+
+def few_digits() -> Arrays:
+    """Three of each digit to train on, and all others to test."""
+    images, labels = digits()
+    few = np.concatenate([np.flatnonzero(labels == digit)[:3] for digit in range(10)])
+    parts = {"train": few, "test": np.setdiff1d(np.arange(len(labels)), few)}
+    return {
+        f"{k}_{s}": v[rows].astype(np.uint8) for s, rows in parts.items() for k, v in (("x", images), ("y", labels))
+    }
 
 
 def penguins() -> Arrays:
@@ -88,6 +114,8 @@ def shapes() -> Arrays:
 MADE: dict[str, Callable[[], Arrays]] = {
     "digit_pairs": digit_pairs,
     "digits_unit": digits_unit,
+    "few_digits": few_digits,
+    "mnist_8x8": mnist_8x8,
     "penguins": penguins,
     "shapes": shapes,
 }
