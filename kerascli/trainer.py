@@ -18,7 +18,7 @@ from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Split
 
 MOST_WAITING = 0.3
-"""Part of an epoch that may be spent waiting for data before it is said."""
+"""Part of an epoch that may be spent waiting for data before it is said; a second may always be."""
 
 
 class Progress(Protocol):
@@ -204,7 +204,7 @@ class Trainer:
     def _tell_of_waiting(self, seconds: float) -> None:
         """Say once where steps have to wait for their samples, for then a faster net would not train faster."""
         waited, self._waited = self.feed.waited - self._waited, self.feed.waited
-        if waited > MOST_WAITING * seconds and not self._told_of_waiting:
+        if waited > max(1.0, MOST_WAITING * seconds) and not self._told_of_waiting:
             self._told_of_waiting = True
             self.say(f"{waited / seconds:.0%} of the epoch's steps were spent waiting for data to be read and unpacked")
 

@@ -20,7 +20,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
 from kerascli.preprocessing import Array
 from kerascli.sources.arrays import Part, _ArraySource
-from kerascli.sources.base import InputInfo, TargetInfo
+from kerascli.sources.base import SPLITS, InputInfo, TargetInfo
 from kerascli.sources.rows import Samples
 
 SplitName = Literal["train", "validation", "test"]
@@ -135,7 +135,7 @@ class _Folder(_ArraySource):
             raise Failure(Problem("E406", "`path` names no folder for the train split", help="`path: {train: …}`"))
         names: tuple[str, ...] = self.class_names or ()
         listings: dict[str, Listing] = {}
-        for split in sorted(self.path, key=("train", "validation", "test").index):
+        for split in sorted(self.path, key=SPLITS.index):
             folder = base / self.path[split]
             inside = folders_of_classes(folder, self.suffixes, self.what)
             if split == "train":
@@ -200,7 +200,7 @@ def require_classes(folder: Path, names: Sequence[str], inside: Sequence[str], w
             raise Failure(Problem("E409", f"`{folder}` has no folder `{name}`", folder, help=help))
     splits = {_SPLIT_FOLDERS[name.lower()]: name for name in names if name.lower() in _SPLIT_FOLDERS}
     if len(splits) == len(names) and "train" in splits:
-        given = ", ".join(f"{split}: {folder / name}" for split, name in splits.items())
+        given = ", ".join(f"{split}: {folder / splits[split]}" for split in SPLITS if split in splits)
         message = f"the folders of `{folder}` are no classes but splits: {', '.join(names)}"
         raise Failure(Problem("E403", message, folder, help=f"`path: {{{given}}}`"))
     if len(names) == 1:
