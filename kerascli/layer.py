@@ -63,10 +63,10 @@ class Layer(Component):
     family = "layer"
     takes_integers: ClassVar[bool] = False
     """Reads integer inputs as they are (Embedding, Rescaling, shape layers); others get them cast to float."""
-
-    references: ClassVar[tuple[str, ...]] = ()
     differentiable: ClassVar[bool] = True
     """Whether gradients go through it, back to layers that are trained."""
+
+    references: ClassVar[tuple[str, ...]] = ()
     """Fields that name more layers to read, one or a list: `call` and the shape rules take them by that keyword."""
     call_arguments: ClassVar[tuple[str, ...]] = ()
     """Fields that Keras takes when the layer is called, and writes into the graph: `use_causal_mask`."""
