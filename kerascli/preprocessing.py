@@ -10,13 +10,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from kerascli.columns import Column, Kind, TextColumn, Unseen
-from kerascli.encoders import STRICT, Category, Encoder, Numeric
+from kerascli.encoders import STRICT, Encoder
 from kerascli.errors import Failure, Problem
 from kerascli.images import ImageReading
 from kerascli.learned import Learned
 from kerascli.text import TextEncoder
-
-__all__ = ["Array", "Category", "InputLayout", "Numeric", "Preprocessing", "TargetLayout"]
 
 Array = npt.NDArray[Any]
 

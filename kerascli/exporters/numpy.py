@@ -15,6 +15,7 @@ from pprint import pformat
 import numpy as np
 
 from kerascli import __version__, files
+from kerascli.encoders import Category, Date, Numeric, Text
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import numpy_main
 from kerascli.exporters.base import PREPROCESSING, Exporter, Trained
@@ -24,7 +25,7 @@ from kerascli.exporters.readback import Reading, run_python
 from kerascli.graph import Graph
 from kerascli.host import hosted
 from kerascli.ops.ir import Array
-from kerascli.preprocessing import Category, Numeric, Preprocessing
+from kerascli.preprocessing import Preprocessing
 
 READER = """
 import sys
@@ -93,7 +94,7 @@ def _file(trained: Trained, text: Source, path: Path, beside: Path) -> str:
     graph, layout = trained.graph.computed, _columns(trained)
     table = bool(layout) and all(layout.get(name) for name in graph.inputs)
     inputs = {name: (graph.node(name).shape, _kind(graph.node(name).dtype)) for name in graph.inputs}
-    classes = {r.output: (list(r.names), r.kind, r.logits) for r in trained.readings if r.kind != "values"}
+    classes = {r.output: (list(r.names), r.kind, r.logits) for r in trained.readings if r.kind in ("classes", "binary")}
     facts: dict[str, object] = {"INPUTS": inputs, "OUTPUTS": tuple(graph.outputs), "CLASSES": classes}
     if table:
         facts |= {"FEATURES": {name: layout[name] for name in graph.inputs}, "DECIMAL": _known(trained).decimal}
@@ -181,8 +182,13 @@ def _known(trained: Trained) -> Preprocessing:
 
 
 def _columns(trained: Trained) -> dict[str, list[dict[str, object]]]:
-    """For each input the columns that it is made of: how each is scaled or encoded."""
+    """For each input the columns that it is made of: how each is scaled or encoded.
+
+    Nothing where a column is a text, a date or a category for Embedding: then the file takes arrays alone.
+    """
     known = _known(trained)
+    if any(isinstance(f, Date | Text) or (isinstance(f, Category) and f.encoding == "integer") for f in known.features):
+        return {}
     columns: dict[str, dict[str, object]] = {}
     for feature in known.features:
         column: dict[str, object] = {"name": feature.name, "kind": feature.kind, "fill": None, "needed": True}

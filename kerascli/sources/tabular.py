@@ -28,7 +28,13 @@ class _Tabular(Source):
     names. By default every column but the target, its kind inferred; a mapping that only ignores columns
     (`{id: ignore}`) takes all others. They form one vector in column order, categories one-hot, unless the network's
     inputs are named after them; one input of another name has all the others. A category has one place more than the
-    training rows have values: it stands for values that they never showed, and is there even if there are none."""
+    training rows have values: it stands for values that they never showed, and is there even if there are none.
+
+    Options of each kind: `numeric` takes `missing` (`mean`, `median`, `constant` with `constant`, `drop`) and `scale`
+    (`standard`, `minmax`, `none`); `category` takes `missing` (`own`, `most_frequent`, `drop`) and `encoding`
+    (`one_hot`, or `integer` for Embedding); `date` takes `parts` (year, month, day, weekday, day_of_year, hour, minute, second,
+    days), `format` (as strptime has it) and what numbers take; `text` takes `vocabulary`, `sequence_length`, `output`
+    (`int`, `multi_hot`, `count`), `lower`, `strip_html`, `padding`, `truncating` and `missing` (`empty`, `drop`)."""
 
     def files(self, base: Path) -> dict[str, Path]:
         """The file of each split."""
