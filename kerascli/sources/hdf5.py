@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -32,7 +33,10 @@ class Hdf5Archive:
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
         self._file = file
-        self.names = tuple(hdf5.names(file))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(hdf5.names(self._file))
 
     def header(self, name: str) -> Header:
         """Shape and dtype; what is no plain array of numbers is refused."""
