@@ -202,3 +202,17 @@ def test_a_header_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with fails("E401", "none.npz"):
         source(type="npz", path="none.npz").peek(tmp_path)
+
+
+def test_sorted_classes_are_told_where_they_are_cut_and_stratify_mends_it(tmp_path: Path) -> None:
+    save(tmp_path, x_train=np.arange(60.0)[:, None], y_train=np.repeat(np.arange(3), 20))
+    (first, second) = load(tmp_path, type="npz", path="data.npz", validation_split=0.4).notes
+    assert "train split has no sample of 1 of the classes of `y` (`2`)" in first and "stratify: true" in first
+    assert "validation split has no sample of 1" in second
+    found = load(tmp_path, type="npz", path="data.npz", validation_split=0.4, stratify=True)
+    assert found.validation is not None and not found.notes
+    assert np.bincount(found.validation.targets["y"][:]).tolist() == [8, 8, 8]
+    assert found.train.inputs["x"][:4, 0].tolist() == [0, 20, 40, 1], "each class in its own order"
+    save(tmp_path, x_train=np.zeros((9, 1)), y_train=np.linspace(0, 1, 9))
+    with fails("E406", "class labels"):
+        load(tmp_path, type="npz", path="data.npz", stratify=True)
