@@ -94,6 +94,7 @@ class Objects:
 
     def _fault(self, what: str, column: int = 1) -> Problem:
         help = 'write an object a line, such as `{"age": 31, "label": "yes"}`'
+        help += "; separated values are `type: csv`" * (self.lines_read == 1)
         return Problem("E407", f"line {self.lines_read} {what}", Span(self.name, self.lines_read, column), help=help)
 
     def _batch(self, places: list[int], rows: list[dict[str, Any]]) -> Batch:

@@ -118,7 +118,7 @@ def make_plan(wishes: Wishes) -> Plan:
     encoders = {
         name: raw.get(name) or _fit(name, options, first[name]) for name, options in features.items() if name in first
     }
-    notes = (*_shown(files, seen, features, encoders), *_constant(goals, first), *dropped)
+    notes = (*_shown(files, seen, features, encoders), *_constant(goals, first), *_lists(infos), *dropped)
     return Plan(wishes, cuts, features, readings, table, rows, encoders, inputs, targets, infos, notes)
 
 
@@ -255,6 +255,21 @@ def _constant(goals: Iterable[str], first: Mapping[str, Column]) -> list[str]:
         for name, column in columns
         if isinstance(column, NumericColumn) and np.ptp(column.values) == 0
     ]
+
+
+def _lists(infos: Mapping[str, TargetInfo]) -> list[str]:
+    """Classes that are made of the names of others are lists of labels, perhaps."""
+    found = []
+    for target, info in infos.items():
+        names = set(info.class_names) if info.classes else set()
+        for sign in (";", "|", ","):
+            joined = [name for name in names if sign in name and {part.strip() for part in name.split(sign)} <= names]
+            if joined:
+                mend = f'`dataset: {{label_separator: "{sign}"}}`'
+                found.append(
+                    f"target `{target}` has classes such as `{min(joined)}`: for several labels a row say {mend}"
+                )
+    return found
 
 
 def _require_columns(surveys: Mapping[str, Survey], names: Iterable[str]) -> None:

@@ -133,7 +133,7 @@ def _rows(text: Iterator[str], name: str, dialect: Dialect) -> Iterator[tuple[in
     try:
         for row in reader:
             if row and (len(row) > 1 or row[0].strip()):
-                yield begin, [value.strip() for value in row]
+                yield begin, list(map(str.strip, row))
             begin = reader.line_num + 1
     except csv.Error as error:
         message = f"the text cannot be read as a table: {error}"

@@ -113,6 +113,8 @@ class ColumnSurvey:
             self.types.setdefault(name, (batch.first + place + 1, table.place(batch.lines[place])))
         if self.numeric:
             self._look_at_numbers(cells, batch, table)
+        if self.numeric and self.texts is None:
+            return
         texts, _ = reader.read(Kind("labels"), cells)
         present = [text for text in texts if text]
         if self.texts is not None:

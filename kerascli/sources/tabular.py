@@ -32,9 +32,10 @@ class _Tabular(Source):
 
     Options of each kind: `numeric` takes `missing` (`mean`, `median`, `constant` with `constant`, `drop`) and `scale`
     (`standard`, `minmax`, `none`); `category` takes `missing` (`own`, `most_frequent`, `drop`) and `encoding`
-    (`one_hot`, or `integer` for Embedding); `date` takes `parts` (year, month, day, weekday, day_of_year, hour, minute, second,
-    days), `format` (as strptime has it) and what numbers take; `text` takes `vocabulary`, `sequence_length`, `output`
-    (`int`, `multi_hot`, `count`), `lower`, `strip_html`, `padding`, `truncating` and `missing` (`empty`, `drop`)."""
+    (`one_hot`, or `integer` for Embedding); `date` takes `parts` (year, month, day, weekday, day_of_year, hour,
+    minute, second, days), `format` (as strptime has it) and what numbers take; `text` takes `vocabulary`,
+    `sequence_length`, `output` (`int`, `multi_hot`, `count`), `lower`, `strip_html`, `padding`, `truncating` and
+    `missing` (`empty`, `drop`)."""
 
     def files(self, base: Path) -> dict[str, Path]:
         """The file of each split."""

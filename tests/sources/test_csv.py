@@ -310,6 +310,12 @@ def test_labels_of_a_cell_become_a_place_each(tmp_path: Path) -> None:
         read(tmp_path, 'a,tags\n1,"red,round"\n2,"red,round"\n', target="tags", label_separator=";")
 
 
+def test_classes_that_look_like_lists_are_pointed_out(tmp_path: Path) -> None:
+    found = read(tmp_path, "a,label\n1,red\n2,red;big\n3,big\n")
+    assert any("classes such as `red;big`" in note and 'label_separator: ";"' in note for note in found.notes)
+    assert not any("label_separator" in note for note in read(tmp_path, "a,label\n1,x;y\n2,x\n").notes)
+
+
 def test_stratified_splits_have_every_class_and_no_row_twice(tmp_path: Path) -> None:
     text = "a,label\n" + "".join(f"{i},{'x' if i < 20 else 'y'}\n" for i in range(40))
     config = {"features": {"a": {"scale": "none"}}, "validation_split": 0.25, "stratify": True}
