@@ -129,14 +129,14 @@ def test_steps_allocate_no_arrays(net: str, tmp_path: Path) -> None:
         trainer = found.trainer()
         batches = [trainer.rows(k) for k in range(trainer.batches)]
         for k, rows in enumerate(batches):
-            session.run(trainer.job, trainer.fed, rows, k, 0.01)
+            session.run(trainer.job, trainer.feed.number, rows, k, 0.01)
         tracemalloc.start()
         try:
             before, _ = tracemalloc.get_traced_memory()
             peaks = []
             for k in range(30):
                 tracemalloc.reset_peak()
-                session.run(trainer.job, trainer.fed, batches[k % len(batches)], k, 0.01)
+                session.run(trainer.job, trainer.feed.number, batches[k % len(batches)], k, 0.01)
                 peaks.append(tracemalloc.get_traced_memory()[1])
             after, _ = tracemalloc.get_traced_memory()
         finally:
@@ -170,12 +170,12 @@ def test_a_killed_worker_is_a_clear_error_and_leaves_none_behind(tmp_path: Path)
     found = lesson(NETS["lstm"], tmp_path, workers=3, processes=True)
     with pytest.raises(Failure, match="signal 9") as caught, found.runner.session as session:
         trainer = found.trainer()
-        session.run(trainer.job, trainer.fed, trainer.rows(0), 0, 0.01)
+        session.run(trainer.job, trainer.feed.number, trainer.rows(0), 0, 0.01)
         workers = _tasks(os.getpid())
         assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
         for k in range(50):
-            session.run(trainer.job, trainer.fed, trainer.rows(k), k, 0.01)
+            session.run(trainer.job, trainer.feed.number, trainer.rows(k), k, 0.01)
     assert caught.value.problems[0].code == "E508"
     assert not set(_tasks(os.getpid())) & set(workers)
 
