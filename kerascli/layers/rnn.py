@@ -14,7 +14,7 @@ def _stacked(value: Any) -> Any:
     return StackedRNNCells.model_validate({"cells": value}) if isinstance(value, list) else value
 
 
-CellOrCells = Annotated[Cell, BeforeValidator(_stacked)]
+CellOrCells = Annotated[Cell, BeforeValidator(_stacked, json_schema_input_type=Cell | list[Cell])]
 
 
 class RNN(_Sequence):
