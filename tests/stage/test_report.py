@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kerascli.encoders import Category, Numeric
 from kerascli.predictions import Reading
-from kerascli.preprocessing import Category, InputLayout, Numeric, Preprocessing
+from kerascli.preprocessing import InputLayout, Preprocessing
 from kerascli.report import measures, results, samples
 from kerascli.report.measures import Calibration, Curve, Errors
 
