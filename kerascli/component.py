@@ -210,6 +210,7 @@ def _classes(family: str) -> dict[str, str]:
     return found
 
 
+@functools.lru_cache(4096)
 def snake_case(name: str) -> str:
     """Keras's own conversion: `Conv2D` → `conv2d`, `MaxPooling2D` → `max_pooling2d`, `GRU` → `gru`."""
     name = re.sub(r"\W+", "", name)

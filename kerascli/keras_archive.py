@@ -85,7 +85,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> byte
     if info.file_size > limit:
         raise Failure(Problem("E506", f"`{name}` in `{path.name}` is larger than the model can need", path))
     with archive.open(info) as member:
-        data = member.read(limit + 1)
-    if len(data) > limit:
-        raise Failure(Problem("E506", f"`{name}` in `{path.name}` is larger than the model can need", path))
+        data = member.read(info.file_size + 1)
+    if len(data) != info.file_size:
+        raise ValueError(f"`{name}` is not as long as its directory says")
     return data

@@ -20,6 +20,7 @@ import numpy as np
 
 from kerascli import files, hdf5, keras_archive
 from kerascli.component import snake_case
+from kerascli.confined import Answer, confined
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
 from kerascli.keras_graph import is_stack
@@ -148,6 +149,24 @@ def load_weights(path: Path, graph: Graph) -> dict[str, Array]:
 
 def read_weights(path: Path, wanted: Sequence[Place], layers: Mapping[str, Sequence[Place]]) -> dict[str, Array]:
     """The weights that lie at `wanted`; of a legacy file, `layers` are those of each layer in the file's order."""
+    return dict(confined(path, lambda: (None, _weights(path, wanted, layers)))[1])
+
+
+def read_model(
+    path: Path, wanted: Sequence[Place], layers: Mapping[str, Sequence[Place]], shapes: Mapping[str, Shape]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The same, and the optimizer's variables where the file has all of them in these shapes, else none."""
+
+    def both() -> Answer:
+        found = _weights(path, wanted, layers)
+        return len(found), {**{f"w{n}": a for n, a in found.items()}, **_variables(path, wanted, shapes)}
+
+    count, arrays = confined(path, both)
+    names = list(arrays)
+    return {name[1:]: arrays[name] for name in names[:count]}, {name: arrays[name] for name in names[count:]}
+
+
+def _weights(path: Path, wanted: Sequence[Place], layers: Mapping[str, Sequence[Place]]) -> dict[str, Array]:
     with opened(path, wanted) as file:
         problems: list[Problem] = []
         found = dict(
@@ -165,28 +184,32 @@ def load_optimizer(path: Path, graph: Graph, name: str, optimizer: Optimizer) ->
     if not isinstance(optimizer.learning_rate, Schedule):
         shapes["learning_rate"] = ()
     shapes |= {slot.variable: slot.shape for slot in slots} | dict.fromkeys(optimizer.totals(0), ())
-    variables = read_optimizer(path, places(graph), shapes)
-    if variables is None:
+    variables = confined(path, lambda: (None, _variables(path, places(graph), shapes)))[1]
+    if not variables:
         return None
     return OptimizerState(optimizer.name or snake_case(type(optimizer).__name__), variables)
 
 
-def read_optimizer(path: Path, wanted: Sequence[Place], shapes: Mapping[str, Shape]) -> dict[str, Array] | None:
+def _variables(path: Path, wanted: Sequence[Place], shapes: Mapping[str, Shape]) -> dict[str, Array]:
     """The optimizer's variables in their order, where the file has all of them in these shapes."""
     variables: dict[str, Array] = {}
     with opened(path, wanted) as file:
         found = list(islice(_optimizer_variables(file), len(shapes) + 1))
         if len(found) != len(shapes):
-            return None
+            return {}
         for (variable, shape), dataset in zip(shapes.items(), found, strict=True):
             if dataset is None or dataset.shape != shape:
-                return None
+                return {}
             variables[variable] = np.asarray(dataset[()], "int32" if variable == "iteration" else "float32")
     return variables
 
 
 def read_attributes(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Texts that the file has as attributes, in the legacy form the whole config of the model."""
+    return dict(confined(path, lambda: (_texts(path, names), {}))[0])
+
+
+def _texts(path: Path, names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     with opened(path, ()) as file:
         for name in names:

@@ -10,6 +10,7 @@ import h5py
 
 from kerascli import hdf5
 from kerascli.component import nearest
+from kerascli.confined import confined
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
 from kerascli.keras_files import attribute_names, is_legacy, legacy_layer, legacy_root, opened, weights_at
@@ -25,6 +26,10 @@ def load_layers(path: Path, graph: Graph, names: Mapping[str, str]) -> dict[str,
 
     Layers of a nested model are called `encoder/dense`; a nested model is loaded with all that is in it.
     """
+    return dict(confined(path, lambda: (None, _layers(path, graph, names)))[1])
+
+
+def _layers(path: Path, graph: Graph, names: Mapping[str, str]) -> dict[str, Array]:
     ours = dict(_groups(graph))
     problems = [
         _unnamed(path, name, "the model has no layer", "there are", list(ours)) for name in names if name not in ours

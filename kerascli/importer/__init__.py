@@ -57,8 +57,7 @@ def read(path: Path, weights_file: Path | None = None, shapes: Mapping[str, Sequ
         if source.weights is None:
             help = "name it: `--weights FILE`"
             raise Failure(Problem("E506", f"`{path}` has no weights, and there are none beside it", path, help=help))
-        arrays = keras_files.read_weights(source.weights, where.places, where.layers)
-        state = weights.optimizer(source.weights, where, found.graph, found.loaded.spec)
+        arrays, state = weights.read(source.weights, where, found.graph, found.loaded.spec)
     found.notes.extend(weights.not_finite(arrays))
     if state is None and "optimizer" in found.spec:
         found.notes.append("the file has no state of the optimizer that fits: training begins it anew")

@@ -36,6 +36,8 @@ from kerascli.spec import read as read_spec
 DATA = {"type": "npz", "path": "data.npz"}
 OWN_NAMES = ("sequential", "functional", "model")
 MOST_LAYERS = 5000
+UNLIKE_KERAS = (AttributeError, TypeError, LookupError, ValueError, ArithmeticError, RecursionError, AssertionError)
+"""What values of the wrong kind lead to, wherever they are first used: a config has thousands of places for them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,17 @@ class Assembled:
 def assemble(
     model: Any, training: Mapping[str, Any] | None, path: Path, shapes: Mapping[str, Sequence[int]]
 ) -> Assembled:
-    """`model` is the JSON of a model, `training` its compile settings."""
+    """`model` is the JSON of a model, `training` its compile settings; whatever is in them, it ends in words."""
+    try:
+        return _assembled(model, training, path, shapes)
+    except UNLIKE_KERAS as error:
+        message = f"the config in `{path.name}` is not what Keras writes: {type(error).__name__}: {error}"
+        raise Failure(Problem("E506", message[:500], path)) from error
+
+
+def _assembled(
+    model: Any, training: Mapping[str, Any] | None, path: Path, shapes: Mapping[str, Sequence[int]]
+) -> Assembled:
     net = read(model, path)
     if sum(len(each.entries) for each in layout.nets(net)) > MOST_LAYERS:
         raise Failure(Problem("E604", f"the model has more than {MOST_LAYERS:,} layers", path))

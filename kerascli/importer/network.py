@@ -261,7 +261,8 @@ def argument(item: Any) -> Any:
     if isinstance(item, Mapping):
         kind, config = item.get("class_name"), item.get("config")
         if kind == "__keras_tensor__":
-            assert isinstance(config, Mapping)
+            if not isinstance(config, Mapping):
+                raise Malformed("a tensor has no config")
             name, call, index = config["keras_history"]
             shape = config.get("shape")
             known = tuple(plain(shape)) if isinstance(plain(shape), list) else None

@@ -83,8 +83,12 @@ def _legacy(path: Path, weights: Path | None, digest: str) -> Source:
     if "model_config" not in found:
         help = "it holds weights alone: name the model's JSON instead, `kerascli import model.json --weights FILE`"
         raise Failure(Problem("E506", f"`{path.name}` holds no model, only weights", path, help=help))
-    model = _json(found["model_config"].encode(), path, "model_config")
-    training = _json(found["training_config"].encode(), path, "training_config") if "training_config" in found else None
+    model = _json(found["model_config"].encode(errors="surrogateescape"), path, "model_config")
+    training = (
+        _json(found["training_config"].encode(errors="surrogateescape"), path, "training_config")
+        if "training_config" in found
+        else None
+    )
     version = _version(found.get("keras_version"))
     return Source(path, "h5", model, _settings(training), weights or path, version, digest)
 

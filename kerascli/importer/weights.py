@@ -70,22 +70,22 @@ def _class(entry: Entry) -> str:
     return member.keras_name() if member is not None and issubclass(member, Layer) else snake_case(entry.kind)
 
 
-def optimizer(path: Path, where: Layout, graph: Graph, spec: Spec) -> OptimizerState | None:
-    """The optimizer's state in our order; None where the file has none that fits."""
+def read(path: Path, where: Layout, graph: Graph, spec: Spec) -> tuple[dict[str, Array], OptimizerState | None]:
+    """The weights, and the optimizer's state in our order; None where the file has none that fits."""
     ours = spec.optimizer
     trained = {place.path: place.spec.shape for place in where.places if place.trained}
-    theirs = [(slot, own, shape) for slot, own, shape in ours.variables(trained)]
     shapes: dict[str, Shape] = {"iteration": ()}
     if not isinstance(ours.learning_rate, Schedule):
         shapes["learning_rate"] = ()
-    shapes |= {f"{slot} {own}": shape for slot, own, shape in theirs} | dict.fromkeys(ours.totals(0), ())
-    found = keras_files.read_optimizer(path, where.places, shapes)
-    if found is None:
-        return None
+    shapes |= {f"{slot} {own}": shape for slot, own, shape in ours.variables(trained)}
+    shapes |= dict.fromkeys(ours.totals(0), ())
+    arrays, found = keras_files.read_model(path, where.places, where.layers, shapes)
+    if not found:
+        return arrays, None
     head = {name: found[name] for name in ("iteration", "learning_rate") if name in found}
     slots = {each.variable: found[f"{each.slot} {each.path}"] for each in optimizer_slots(graph, spec.name, ours)}
     totals = {name: found[name] for name in ours.totals(0)}
-    return OptimizerState(ours.name or snake_case(type(ours).__name__), head | slots | totals)
+    return arrays, OptimizerState(ours.name or snake_case(type(ours).__name__), head | slots | totals)
 
 
 def not_finite(weights: Mapping[str, Array]) -> list[str]:

@@ -21,7 +21,7 @@ diagnose overrides spec
 draft reuse expand outline host graph objective check
 program engine
 model bounds feed runner trainer adaptation diagnosis
-keras_graph keras_config keras_layout keras_archive keras_files keras_named predictions exporters
+keras_graph keras_config keras_layout keras_archive confined keras_files keras_named predictions exporters
 curves run checkpoint stored
 outcome resume training launch verify importer
 inspection
