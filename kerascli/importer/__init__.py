@@ -58,6 +58,8 @@ def read(path: Path, weights_file: Path | None = None, shapes: Mapping[str, Sequ
             help = "name it: `--weights FILE`"
             raise Failure(Problem("E506", f"`{path}` has no weights, and there are none beside it", path, help=help))
         arrays, state = weights.read(source.weights, where, found.graph, found.loaded.spec)
+    if source.ours:
+        found.notes.append(f"kerascli wrote {path.name}: `kerascli predict {path.name}` also knows how raw data go in")
     found.notes.extend(weights.not_finite(arrays))
     if state is None and "optimizer" in found.spec:
         found.notes.append("the file has no state of the optimizer that fits: training begins it anew")

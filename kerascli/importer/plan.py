@@ -187,6 +187,14 @@ class _Planner:
             spec = mapping("layer", kind, {**entry.config, "name": None})
             if (entry.config.get("sparse") is True) or (entry.config.get("ragged") is True):
                 raise Refusal("sparse and ragged tensors are not known here", "use dense ones of fixed shape")
+            if (
+                spec.get("output_mode") in ("tf_idf", "tf-idf")
+                and spec.get("vocabulary")
+                and not spec.get("idf_weights")
+            ):
+                raise Refusal(
+                    "its `idf_weights` are not in its config", "give the layer its `idf_weights`, and save it"
+                )
         step = Step((entry.name, number, 0), entry, spec, inner=None if number else inner)
         self.arguments(step, call, Layer.find(kind) if inner is None else None)
         if number and (step.named or any(e.kwargs.get("initial_state") for e in entry.calls)):

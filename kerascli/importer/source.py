@@ -11,6 +11,7 @@ from typing import Any
 from kerascli import keras_archive, keras_files
 from kerascli.component import snake_case
 from kerascli.errors import Failure, Problem
+from kerascli.exporters.base import ATTACHED
 from kerascli.importer.network import Config, is_model
 from kerascli.sources.base import digest_of_files
 
@@ -33,6 +34,8 @@ class Source:
     weights: Path | None
     keras_version: str | None
     digest: str
+    ours: bool = False
+    """Whether kerascli wrote it, with what raw data need before they enter the network."""
 
     @property
     def version(self) -> str:
@@ -75,7 +78,8 @@ def _archive(path: Path, weights: Path | None, digest: str) -> Source:
         raise Failure(Problem("E506", f"`{path.name}` has no `{keras_files.WEIGHTS}`", path, help=help))
     training = model.get("compile_config") if isinstance(model, Mapping) else None
     version = about.get("keras_version") if isinstance(about, Mapping) else None
-    return Source(path, "keras", model, _settings(training), weights or path, _version(version), digest)
+    ours = any(name.startswith(ATTACHED) for name in names)
+    return Source(path, "keras", model, _settings(training), weights or path, _version(version), digest, ours)
 
 
 def _legacy(path: Path, weights: Path | None, digest: str) -> Source:
