@@ -176,9 +176,11 @@ def inner_name(node: Node, inner: str) -> str:
     """The name Keras gives a layer inside a layer: `lstm_cell`, `forward_lstm`."""
     part: Any = node.layer
     name = node.name
-    for step in inner.split("/"):
-        if step in node.layer.keras_groups():
-            name = node.layer.keras_groups()[step]
+    named = node.layer.keras_groups()
+    for path in steps(inner):
+        step = path.rpartition("/")[2]
+        if path in named:
+            name, part = named[path], getattr(part, step, part)
         elif step == "cell" and type(part).__name__ == "RNN":
             part = part.cell
             name = part.name or snake_case(type(part).__name__)

