@@ -58,9 +58,9 @@ def _kernel_shape(v: Value) -> tuple[int, ...]:
     return (*_geometry(windows.op).kernel, windows.inputs[0].shape[-1], w.shape[1])
 
 
-def _geometry(op: Op) -> window.Windows | window3d._Windows3:
-    assert isinstance(op, (window.Im2Col, window3d._Windows3))
-    return op.windows if isinstance(op, window.Im2Col) else op
+def _geometry(op: Op) -> window.Windows:
+    assert isinstance(op, (window.Im2Col, window3d.GatherWindows3))
+    return op.windows
 
 
 @spells(window.ConvolutionProduct)
@@ -84,17 +84,10 @@ def _depthwise(v: Value, x: str, kernel: str) -> str:
     return f"convolve_channels({x}, {part}, strides={windows.strides}, dilation={windows.dilation})"
 
 
-@spells(transposed.SpreadRows)
+@spells(transposed.SpreadRows, window3d.SpreadWindows3)
 def _spread_rows(v: Value, x: str) -> str:
-    assert isinstance(v.op, transposed.SpreadRows)
+    assert isinstance(v.op, (transposed.SpreadRows, window3d.SpreadWindows3))
     w = v.op.windows
-    return f"spread_windows({x}, {w.kernel}, strides={w.strides}, dilation={w.dilation}, shape={v.shape})"
-
-
-@spells(window3d.SpreadWindows3)
-def _spread_windows3(v: Value, x: str) -> str:
-    assert isinstance(v.op, window3d.SpreadWindows3)
-    w = v.op
     return f"spread_windows({x}, {w.kernel}, strides={w.strides}, dilation={w.dilation}, shape={v.shape})"
 
 
@@ -131,11 +124,11 @@ def _max_pool(v: Value, x: str) -> str:
     return f"max_pool({x}, {pool}, strides={pool})"
 
 
-@spells(pooling.MaxWindows, pooling.SumWindows, window3d.MaxWindows3, window3d.SumWindows3)
+@spells(pooling.MaxWindows, pooling.SumWindows)
 def _pool(v: Value, x: str) -> str:
-    geometry = v.op if isinstance(v.op, window3d._Windows3) else v.op.windows  # type: ignore[attr-defined]
-    name = "max_pool" if isinstance(v.op, (pooling.MaxWindows, window3d.MaxWindows3)) else "sum_pool"
-    return f"{name}({x}, {geometry.kernel}, strides={geometry.strides})"
+    assert isinstance(v.op, (pooling.MaxWindows, pooling.SumWindows))
+    name = "max_pool" if isinstance(v.op, pooling.MaxWindows) else "sum_pool"
+    return f"{name}({x}, {v.op.windows.kernel}, strides={v.op.windows.strides})"
 
 
 @spells(adaptive.AdaptiveMean, adaptive.AdaptiveMax)

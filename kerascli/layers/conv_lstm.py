@@ -138,7 +138,8 @@ class _ConvLSTM(_Affine):
     def _state_shape(self, shape: Shape) -> Shape:
         """Of h and c, as the spec sees them."""
         _, *sizes = self._last(shape, 1)[:-1]
-        extents = outputs(tuple(sizes), self.kernel_size, self.strides, self.dilation_rate, self.padding)
+        geometry = self.kernel_size, self.strides, self.dilation_rate, self.padding
+        extents = outputs(tuple(sizes), *geometry, "kernel_size")
         return (self.filters, *extents) if self._first else (*extents, self.filters)
 
     @property

@@ -19,6 +19,7 @@ from kerascli.layers.arguments import (
     activated_shape,
     rank,
 )
+from kerascli.layers.windows import AXES, outputs
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.shape import reshape
 from kerascli.ops.window import conv, pad
@@ -27,8 +28,8 @@ from kerascli.ops.window import conv, pad
 class _Convolution(_Channels, _Affine, _Unmasked):
     """y = activation(x ∗ kernel + bias), the window sliding over all axes but the last."""
 
-    axes: ClassVar[tuple[str, ...]]
-    """Names of a sample's axes."""
+    axes: ClassVar[int]
+    """Axes that the window slides along."""
 
     filters: int = Field(ge=1)
     """Channels of the output."""
@@ -58,23 +59,12 @@ class _Convolution(_Channels, _Affine, _Unmasked):
         return self
 
     def _shape(self, shape: Shape) -> Shape:
-        rank(shape, len(self.axes), ", ".join(self.axes))
+        rank(shape, self.axes + 1, AXES[self.axes])
         if shape[-1] % self.groups:
             raise ShapeError(f"{shape[-1]} channels do not divide into {self.groups} groups")
-        sizes = zip(shape[:-1], self.kernel_size, self.strides, self.dilation_rate, strict=True)
-        extents = tuple(self._outputs(*size) for size in sizes)
+        geometry = self.kernel_size, self.strides, self.dilation_rate, self.padding
+        extents = outputs(shape[:-1], *geometry, "kernel_size")
         return activated_shape(self.activation, (*extents, self.filters))
-
-    def _outputs(self, size: int, window: int, stride: int, dilation: int) -> int:
-        if self.padding != "valid":
-            return -(-size // stride)
-        reach = (window - 1) * dilation + 1
-        if reach > size:
-            raise ShapeError(
-                f"a window of {reach} does not fit into {size} inputs",
-                "use `padding: same`, a smaller `kernel_size`, or less pooling before it",
-            )
-        return (size - reach) // stride + 1
 
     def _weights(self, shape: Shape) -> tuple[WeightSpec, ...]:
         return self._kernel_and_bias((*self.kernel_size, shape[-1] // self.groups, self.filters), self.filters)
@@ -90,7 +80,7 @@ class Conv1D(_Convolution):
     """Convolution over sequences: (T, C) → (T', filters)."""
 
     aliases = ("Convolution1D",)
-    axes = ("steps", "channels")
+    axes = 1
     examples = (
         Example({"filters": 3, "kernel_size": 3}, inputs=((8, 2),)),
         Example({"filters": 4, "kernel_size": 2, "strides": 2, "padding": "same"}, inputs=((7, 3),)),
@@ -128,7 +118,7 @@ class Conv2D(_Convolution):
     """Convolution over images: (H, W, C) → (H', W', filters)."""
 
     aliases = ("Convolution2D",)
-    axes = ("height", "width", "channels")
+    axes = 2
     examples = (
         Example({"filters": 3, "kernel_size": 3}, inputs=((6, 7, 2),)),
         Example({"filters": 4, "kernel_size": [3, 2], "strides": 2, "padding": "same"}, inputs=((7, 6, 1),)),

@@ -52,7 +52,8 @@ class _Depthwise(_Channels, _Biased, _Unmasked):
 
     def _shape(self, shape: Shape) -> Shape:
         rank(shape, self.axes + 1, AXES[self.axes])
-        extents = outputs(shape[:-1], self.kernel_size, self.strides, self.dilation_rate, self.padding)
+        geometry = self.kernel_size, self.strides, self.dilation_rate, self.padding
+        extents = outputs(shape[:-1], *geometry, "kernel_size")
         return activated_shape(self.activation, (*extents, self._channels(shape)))
 
     def _channels(self, shape: Shape) -> int:

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from kerascli.component import Example
 from kerascli.layer import Context
-from kerascli.layers.arguments import Padding, Size1, Size2, _Channels, _Unmasked, rank
-from kerascli.layers.windows import AXES
+from kerascli.layers.arguments import Padding, Size1, Size2, Size3, _Channels, _Unmasked, rank
+from kerascli.layers.windows import AXES, outputs
 from kerascli.ops import reduction
 from kerascli.ops.elementwise import cast, divide, where
-from kerascli.ops.ir import Shape, ShapeError, Value
+from kerascli.ops.ir import Shape, Value
 from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.shape import reshape
 
@@ -19,30 +19,24 @@ class _Pooling(_Channels, _Unmasked):
 
     largest: ClassVar[bool]
 
-    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-        """Window, strides and padding."""
-        raise NotImplementedError
+    pool_size: Size1 | Size2 | Size3
+    """Extent of the window."""
+    strides: Size1 | Size2 | Size3 | None = None
+    """Steps between windows; by default those of a window."""
+    padding: Padding = "valid"
+    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
 
     def _shape(self, shape: Shape) -> Shape:
-        window, strides, padding = self._geometry()
-        rank(shape, len(window) + 1, AXES[len(window)])
-        if padding == "same":
-            return (*(-(-size // step) for size, step in zip(shape[:-1], strides, strict=True)), shape[-1])
-        for size, extent in zip(shape[:-1], window, strict=True):
-            if extent > size:
-                raise ShapeError(
-                    f"a window of {extent} does not fit into {size} inputs",
-                    "use `padding: same`, a smaller `pool_size`, or less pooling before it",
-                )
-        sizes = zip(shape[:-1], window, strides, strict=True)
-        return (*((size - extent) // step + 1 for size, extent, step in sizes), shape[-1])
+        axes, strides = len(self.pool_size), self.strides or self.pool_size
+        rank(shape, axes + 1, AXES[axes])
+        return (*outputs(shape[:-1], self.pool_size, strides, (1,) * axes, self.padding, "pool_size"), shape[-1])
 
     def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        window, strides, padding = self._geometry()
+        window, strides = self.pool_size, self.strides or self.pool_size
         pool = max_pool if self.largest else average_pool
-        if len(window) == 2:
-            return pool(x, (window[0], window[1]), (strides[0], strides[1]), padding)
-        y = pool(reshape(x, (1, *x.shape)), (1, window[0]), (1, strides[0]), padding)
+        if len(window) > 1:
+            return pool(x, window, strides, self.padding)
+        y = pool(reshape(x, (1, *x.shape)), (1, *window), (1, *strides), self.padding)
         return reshape(y, y.shape[1:])
 
 
@@ -62,11 +56,6 @@ class MaxPooling1D(_Pooling):
     """Steps that a window spans."""
     strides: Size1 | None = None
     """Steps between windows; by default those of a window."""
-    padding: Padding = "valid"
-    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-
-    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-        return self.pool_size, self.strides or self.pool_size, self.padding
 
 
 class MaxPooling2D(_Pooling):
@@ -86,11 +75,6 @@ class MaxPooling2D(_Pooling):
     """Rows and columns that a window spans."""
     strides: Size2 | None = None
     """Rows and columns between windows; by default those of a window."""
-    padding: Padding = "valid"
-    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-
-    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-        return self.pool_size, self.strides or self.pool_size, self.padding
 
 
 class AveragePooling1D(_Pooling):
@@ -107,11 +91,6 @@ class AveragePooling1D(_Pooling):
     """Steps that a window spans."""
     strides: Size1 | None = None
     """Steps between windows; by default those of a window."""
-    padding: Padding = "valid"
-    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-
-    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-        return self.pool_size, self.strides or self.pool_size, self.padding
 
 
 class AveragePooling2D(_Pooling):
@@ -130,11 +109,6 @@ class AveragePooling2D(_Pooling):
     """Rows and columns that a window spans."""
     strides: Size2 | None = None
     """Rows and columns between windows; by default those of a window."""
-    padding: Padding = "valid"
-    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-
-    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-        return self.pool_size, self.strides or self.pool_size, self.padding
 
 
 class _GlobalPooling(_Channels, _Unmasked):

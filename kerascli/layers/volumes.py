@@ -1,23 +1,18 @@
 """Convolution and pooling over volumes (D, H, W, C)."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from kerascli.component import Example
-from kerascli.layer import Context
-from kerascli.layers.arguments import Padding, Size3, _Channels, _Unmasked, rank
+from kerascli.layers.arguments import Padding, Size3
 from kerascli.layers.convolutional import _Convolution
-from kerascli.layers.pooling import _GlobalPooling
-from kerascli.layers.windows import AXES, outputs
-from kerascli.ops.ir import Shape, Value
-from kerascli.ops.window3d import average_pool3d, conv3d, max_pool3d
+from kerascli.layers.pooling import _GlobalPooling, _Pooling
+from kerascli.ops.ir import Value
+from kerascli.ops.window3d import conv3d
 
 
 class Conv3D(_Convolution):
     """Convolution over volumes: (D, H, W, C) → (D', H', W', filters)."""
 
     aliases = ("Convolution3D",)
-    axes = ("depth", "height", "width", "channels")
+    axes = 3
     examples = (
         Example({"filters": 3, "kernel_size": 2}, inputs=((3, 4, 3, 2),)),
         Example({"filters": 2, "kernel_size": [2, 1, 3], "strides": 2, "padding": "same"}, inputs=((4, 3, 5, 1),)),
@@ -38,29 +33,7 @@ class Conv3D(_Convolution):
         return conv3d(x, kernel, self.strides, self.padding, self.dilation_rate, self.groups)
 
 
-class _Pooling3D(_Channels, _Unmasked):
-    """Windows over the three axes of a volume."""
-
-    largest: ClassVar[bool]
-
-    pool_size: Size3
-    """Planes, rows and columns that a window spans."""
-    strides: Size3 | None = None
-    """Planes, rows and columns between windows; by default those of a window."""
-    padding: Padding = "valid"
-    """`valid`: windows lie inside the input; `same`: ceil(input / stride) windows."""
-
-    def _shape(self, shape: Shape) -> Shape:
-        rank(shape, 4, AXES[3])
-        strides = self.strides or self.pool_size
-        return (*outputs(shape[:-1], self.pool_size, strides, (1, 1, 1), self.padding), shape[-1])
-
-    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        pool = max_pool3d if self.largest else average_pool3d
-        return pool(x, self.pool_size, self.strides or self.pool_size, self.padding)
-
-
-class MaxPooling3D(_Pooling3D):
+class MaxPooling3D(_Pooling):
     """The largest of every window: (D, H, W, C) → (D', H', W', C)."""
 
     aliases = ("MaxPool3D",)
@@ -73,9 +46,11 @@ class MaxPooling3D(_Pooling3D):
 
     pool_size: Size3 = (2, 2, 2)
     """Planes, rows and columns that a window spans."""
+    strides: Size3 | None = None
+    """Planes, rows and columns between windows; by default those of a window."""
 
 
-class AveragePooling3D(_Pooling3D):
+class AveragePooling3D(_Pooling):
     """The mean of every window, of the inputs that are really there: (D, H, W, C) → (D', H', W', C)."""
 
     aliases = ("AvgPool3D",)
@@ -84,6 +59,11 @@ class AveragePooling3D(_Pooling3D):
         Example({"pool_size": 2}, inputs=((4, 4, 5, 2),)),
         Example({"pool_size": [3, 2, 2], "strides": [2, 1, 2], "padding": "same"}, inputs=((4, 3, 5, 2),)),
     )
+
+    pool_size: Size3
+    """Planes, rows and columns that a window spans."""
+    strides: Size3 | None = None
+    """Planes, rows and columns between windows; by default those of a window."""
 
 
 class GlobalMaxPooling3D(_GlobalPooling):

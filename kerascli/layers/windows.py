@@ -8,17 +8,20 @@ AXES = {1: "steps, channels", 2: "height, width, channels", 3: "depth, height, w
 """Names of a sample's axes, by the number of axes that a window slides along."""
 
 
-def outputs(sizes: Shape, windows: Shape, strides: Shape, dilation: Shape, padding: str) -> Shape:
-    """How many windows fit along each axis; raises ShapeError where none does."""
+def outputs(sizes: Shape, windows: Shape, strides: Shape, dilation: Shape, padding: str, window: str) -> Shape:
+    """How many windows fit along each axis; raises ShapeError where none does.
+
+    `window` is what the layer calls its window: `kernel_size` or `pool_size`.
+    """
     if padding != "valid":
         return tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
     found = []
-    for size, window, stride, apart in zip(sizes, windows, strides, dilation, strict=True):
-        reach = (window - 1) * apart + 1
+    for size, extent, stride, apart in zip(sizes, windows, strides, dilation, strict=True):
+        reach = (extent - 1) * apart + 1
         if reach > size:
             raise ShapeError(
                 f"a window of {reach} does not fit into {size} inputs",
-                "use `padding: same`, a smaller window, or less pooling before it",
+                f"use `padding: same`, a smaller `{window}`, or less pooling before it",
             )
         found.append((size - reach) // stride + 1)
     return tuple(found)

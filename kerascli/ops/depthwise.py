@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from kerascli.ops.broadcast import broadcast_to
-from kerascli.ops.ir import Array, Call, Op, Shape, ShapeError, Site, Type, Value
+from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
 from kerascli.ops.shape import reshape
 from kerascli.ops.window import Windows, pad
 
@@ -27,7 +27,7 @@ class _Depthwise(Op):
     """What the convolution and its two derivatives share: views of the input under each window position."""
 
     windows: Windows
-    extent: tuple[int, int]
+    extent: Shape
     times: int
 
     def dealt(self, x: Value, rows: int) -> tuple[tuple[Shape, str], ...]:
@@ -163,10 +163,8 @@ def depthwise_conv(
     kh, kw, channels, multiplier = kernel.shape
     windows = Windows((kh, kw), strides, dilation_rate)
     if padding == "same":
-        x = pad(x, windows.same_padding(*x.shape[:2]))
-    extent = windows.outputs(*x.shape[:2])
-    if min(extent) < 1:
-        raise ShapeError(f"a {kh}×{kw} window does not fit into {x.shape[:2]}")
+        x = pad(x, windows.same_padding(x.shape))
+    extent = windows.outputs(x.shape)
     if multiplier > 1:
         height, width, _ = x.shape
         wide = broadcast_to(reshape(x, (height, width, channels, 1)), (height, width, channels, multiplier))

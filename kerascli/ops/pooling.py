@@ -1,4 +1,5 @@
-"""Pooling over (H, W, C). Windows that do not overlap read p·q planes; their maxima form a binary tree.
+"""Pooling over (H, W, C) and (D, H, W, C). Windows over images that do not overlap read p·q planes; their maxima form
+a binary tree.
 
 The tree's inner maxima are kept for the gradient: at each node the sign bit of left − right says who gets it, so the
 first of equal inputs wins, as in Keras.
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from kerascli.ops.ir import Array, Call, Op, Shape, ShapeError, Site, Type, Value
+from kerascli.ops.elementwise import multiply
+from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value, constant
 from kerascli.ops.window import Windows, pad
 
 Node = tuple[str, int]
@@ -124,15 +126,15 @@ def _clear_rest(out: Array, p: int, q: int) -> list[Call]:
 
 
 class MaxWindows(Op):
-    """Maximum of windows that may overlap, of an input already padded with −inf."""
+    """Maximum of windows over any number of axes, which may overlap, of an input already padded with −inf."""
 
     windows: Windows
 
     def infer(self, x: Value) -> Type:
-        return _pooled(self.windows, x)
+        return Type((*self.windows.outputs(x.shape), x.shape[-1]))
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        first, *others = _windows(inputs[0], self.windows, out.shape)
+        first, *others = self.windows.views(inputs[0], out.shape)
         return [partial(np.copyto, out, first), *(partial(np.maximum, out, view, out=out) for view in others)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
@@ -155,8 +157,8 @@ class MaxWindowsGradient(Op):
         dy, x, y = inputs
         free, here, part = site.scratch
         calls: list[Call] = [partial(out.fill, 0), partial(free.fill, True)]
-        places = _windows(out, self.windows, y.shape)
-        for view, place in zip(_windows(x, self.windows, y.shape), places, strict=True):
+        places = self.windows.views(out, y.shape)
+        for view, place in zip(self.windows.views(x, y.shape), places, strict=True):
             calls.append(partial(np.equal, view, y, here))
             calls.append(partial(np.logical_and, here, free, here))
             calls.append(partial(np.logical_xor, free, here, free))
@@ -171,10 +173,10 @@ class SumWindows(Op):
     windows: Windows
 
     def infer(self, x: Value) -> Type:
-        return _pooled(self.windows, x)
+        return Type((*self.windows.outputs(x.shape), x.shape[-1]))
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        first, *others = _windows(inputs[0], self.windows, out.shape)
+        first, *others = self.windows.views(inputs[0], out.shape)
         return [partial(np.copyto, out, first), *(partial(np.add, out, view, out) for view in others)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
@@ -192,53 +194,30 @@ class SpreadWindows(Op):
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         (dy,) = inputs
-        places = _windows(out, self.windows, dy.shape)
+        places = self.windows.views(out, dy.shape)
         return [partial(out.fill, 0), *(partial(np.add, place, dy, place) for place in places)]
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (y.trace.add(SumWindows(self.windows), dy),)
 
 
-def _pooled(windows: Windows, x: Value) -> Type:
-    return Type((*windows.outputs(*x.shape[:2]), x.shape[-1]))
-
-
-def _windows(x: Array, windows: Windows, shape: Shape) -> list[Array]:
-    """For each position in the window, a view of the inputs that all windows have there."""
-    s, (sh, sw) = x.strides, windows.strides
-    step = (s[0], sh * s[1], sw * s[2], s[3])
-    return [as_strided(x[:, i:, j:], shape, step) for i in range(windows.kernel[0]) for j in range(windows.kernel[1])]
-
-
-def _check(x: Value, pool: tuple[int, int], padding: str) -> None:
-    if padding == "valid" and (x.shape[0] < pool[0] or x.shape[1] < pool[1]):
-        raise ShapeError(f"a {pool[0]}×{pool[1]} window does not fit into {x.shape[:2]}")
-
-
-def max_pool(x: Value, pool: tuple[int, int], strides: tuple[int, int], padding: str = "valid") -> Value:
-    """Maximum over windows: x (H, W, C) → (a, b, C)."""
-    _check(x, pool, padding)
-    if padding == "valid" and strides == pool:
-        return x.trace.add(MaxPool(pool), x)
-    windows = Windows(pool, strides)
+def max_pool(x: Value, pool: Shape, strides: Shape, padding: str = "valid") -> Value:
+    """Maximum over windows along all axes but the last: x (H, W, C) → (a, b, C)."""
+    windows = Windows(pool, strides, (1,) * len(pool))
     if padding == "same":
-        x = pad(x, windows.same_padding(*x.shape[:2]), -np.inf)
+        return x.trace.add(MaxWindows(windows), pad(x, windows.same_padding(x.shape), -np.inf))
+    if len(pool) == 2 and strides == pool:
+        return x.trace.add(MaxPool(pool), x)
     return x.trace.add(MaxWindows(windows), x)
 
 
-def average_pool(x: Value, pool: tuple[int, int], strides: tuple[int, int], padding: str = "valid") -> Value:
+def average_pool(x: Value, pool: Shape, strides: Shape, padding: str = "valid") -> Value:
     """Mean over windows, of the inputs that are really there: x (H, W, C) → (a, b, C)."""
-    from kerascli.ops.elementwise import multiply
-    from kerascli.ops.ir import constant
-
-    _check(x, pool, padding)
-    windows = Windows(pool, strides)
-    widths = windows.same_padding(*x.shape[:2]) if padding == "same" else ((0, 0),) * 3
+    windows = Windows(pool, strides, (1,) * len(pool))
+    if padding == "valid":
+        return multiply(x.trace.add(SumWindows(windows), x), 1 / prod(pool))
+    widths = windows.same_padding(x.shape)
     total = x.trace.add(SumWindows(windows), pad(x, widths))
-    counts = np.ones((1, 1, 1))
-    if any(map(any, widths)):
-        there = np.pad(np.ones((1, *x.shape[:2], 1)), ((0, 0), *widths))
-        counts = sum(_windows(there, windows, (1, *total.shape[:2], 1)), np.zeros((1, *total.shape[:2], 1)))[0]
-    else:
-        counts = counts * (pool[0] * pool[1])
+    there = np.pad(np.ones((1, *x.shape[:-1], 1)), ((0, 0), *widths))
+    counts = np.sum(windows.views(there, (1, *total.shape[:-1], 1)), axis=0)[0]
     return multiply(total, constant(x.trace, 1 / counts))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from kerascli.ops.ir import Shape, Value
 from kerascli.ops.linear import matmul, transpose_matrix
 from kerascli.ops.shape import reshape
-from kerascli.ops.window import Col2Im, Im2Col, Windows, crop
+from kerascli.ops.window import Col2Im, Im2Col, Pairs, Windows, crop
 
 
 class SpreadRows(Col2Im):
@@ -34,6 +34,17 @@ def margins(reach: int, stride: int, padding: str, output_padding: int | None) -
     return reach - 1 - before, reach - 1 - (total - before)
 
 
+def spread_shape(
+    windows: Windows, shape: Shape, filters: int, padding: str, output_padding: tuple[int | None, ...]
+) -> tuple[Shape, Pairs]:
+    """Of an input's shape: that of the array which takes all its windows, and what is cut off of it in the end."""
+    each = zip(windows.reach(), windows.strides, output_padding, strict=True)
+    cuts = [margins(reach, stride, padding, extra) for reach, stride, extra in each]
+    sizes = zip(shape[:-1], windows.reach(), windows.strides, cuts, strict=True)
+    extents = ((size - 1) * stride + reach + max(-cut[1], 0) for size, reach, stride, cut in sizes)
+    return (*extents, filters), (*((before, max(after, 0)) for before, after in cuts), (0, 0))
+
+
 def conv_transpose(
     x: Value,
     kernel: Value,
@@ -43,13 +54,8 @@ def conv_transpose(
     dilation_rate: tuple[int, int] = (1, 1),
 ) -> Value:
     """x (a, b, C), kernel (kh, kw, O, C) → (H, W, O), the shape that a convolution would have read."""
-    a, b, channels = x.shape
-    kh, kw, filters, _ = kernel.shape
+    kh, kw, filters, channels = kernel.shape
     windows = Windows((kh, kw), strides, dilation_rate)
-    cuts = [margins(*each) for each in zip(windows.reach(), strides, (padding,) * 2, output_padding, strict=True)]
-    sizes = zip((a, b), windows.reach(), strides, cuts, strict=True)
-    height, width = ((size - 1) * stride + reach + max(-cut[1], 0) for size, reach, stride, cut in sizes)
-    shape: Shape = (height, width, filters)
+    shape, cuts = spread_shape(windows, x.shape, filters, padding, output_padding)
     rows = matmul(x, transpose_matrix(reshape(kernel, (kh * kw * filters, channels))))
-    whole = x.trace.add(SpreadRows(windows, shape), rows)
-    return crop(whole, (*((before, max(after, 0)) for before, after in cuts), (0, 0)))
+    return crop(x.trace.add(SpreadRows(windows, shape), rows), cuts)

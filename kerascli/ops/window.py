@@ -7,15 +7,17 @@ in p·q contiguous planes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from kerascli.ops.ir import Array, Call, Op, Shape, ShapeError, Site, Type, Value
 from kerascli.ops.linear import MatMul, RowsProduct, matmul, transpose_matrix
+from kerascli.ops.shape import concatenate, reshape, split
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -70,28 +72,41 @@ class Crop(Op):
 
 @dataclass(frozen=True)
 class Windows:
-    """The geometry of a two-dimensional window over an (H, W, C) input."""
+    """The geometry of a window that slides over all axes of an input (H, W, C) or (D, H, W, C) but the channels."""
 
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+    kernel: Shape
+    strides: Shape
+    dilation: Shape
 
-    def reach(self) -> tuple[int, int]:
+    def reach(self) -> Shape:
         """Extent of the input that one window sees."""
-        (kh, kw), (dh, dw) = self.kernel, self.dilation
-        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
-    def outputs(self, height: int, width: int) -> tuple[int, int]:
-        (rh, rw), (sh, sw) = self.reach(), self.strides
-        return (height - rh) // sh + 1, (width - rw) // sw + 1
+    def outputs(self, shape: Shape) -> Shape:
+        """How many windows there are along each axis of a sample of that shape; ShapeError where none fits."""
+        sizes = zip(shape[:-1], self.reach(), self.strides, strict=True)
+        found = tuple((size - reach) // stride + 1 for size, reach, stride in sizes)
+        if min(found) < 1:
+            raise ShapeError(f"a {'×'.join(map(str, self.reach()))} window does not fit into {shape[:-1]}")
+        return found
 
-    def same_padding(self, height: int, width: int) -> Pairs:
+    def same_padding(self, shape: Shape) -> Pairs:
         """Zeros around the input so that the output's extent is ceil(input / stride), more of them after."""
         pairs = []
-        for extent, reach, stride in zip((height, width), self.reach(), self.strides, strict=True):
-            total = max((-(-extent // stride) - 1) * stride + reach - extent, 0)
+        for size, reach, stride in zip(shape[:-1], self.reach(), self.strides, strict=True):
+            total = max((-(-size // stride) - 1) * stride + reach - size, 0)
             pairs.append((total // 2, total - total // 2))
         return (*pairs, (0, 0))
+
+    def views(self, x: Array, shape: Shape) -> list[Array]:
+        """For each position in the window, a view (n, a, b, C) of what all windows have there."""
+        s = x.strides
+        steps = (s[0], *(stride * t for stride, t in zip(self.strides, s[1:], strict=False)), s[-1])
+        found = []
+        for place in product(*map(range, self.kernel)):
+            start = (slice(k * d, None) for k, d in zip(place, self.dilation, strict=True))
+            found.append(as_strided(x[(slice(None), *start)], shape, steps))
+        return found
 
 
 class Im2Col(Op):
@@ -102,7 +117,7 @@ class Im2Col(Op):
     """
 
     windows: Windows
-    extent: tuple[int, int]
+    extent: Shape
     phase: tuple[int, int] = (1, 1)
     columns: bool = False
 
@@ -322,29 +337,18 @@ def conv(
     groups: int = 1,
 ) -> Value:
     """Two-dimensional cross-correlation: x (H, W, C), kernel (kh, kw, C / groups, O) → (a, b, O)."""
-    from kerascli.ops.shape import concatenate, cut, reshape
-
     kh, kw, channels, filters = kernel.shape
     windows = Windows((kh, kw), strides, dilation_rate)
     if padding == "same":
-        x = pad(x, windows.same_padding(*x.shape[:2]))
-    extent = windows.outputs(*x.shape[:2])
-    if min(extent) < 1:
-        raise ShapeError(f"a {kh}×{kw} window does not fit into {x.shape[:2]}")
+        x = pad(x, windows.same_padding(x.shape))
     if groups > 1:
-        each = filters // groups
-        parts = [
-            conv(
-                cut(x, g * channels, (g + 1) * channels),
-                cut(kernel, g * each, (g + 1) * each),
-                strides,
-                "valid",
-                dilation_rate,
-            )
-            for g in range(groups)
-        ]
-        return concatenate(parts, -1)
+        return grouped(x, kernel, groups, lambda part, own: conv(part, own, strides, "valid", dilation_rate))
     matrix = reshape(kernel, (kh * kw * channels, filters))
     columns = kw * channels < 16
-    cols = x.trace.add(Im2Col(windows, extent, columns=columns), x)
+    cols = x.trace.add(Im2Col(windows, windows.outputs(x.shape), columns=columns), x)
     return x.trace.add(ConvolutionProduct(columns), cols, matrix)
+
+
+def grouped(x: Value, kernel: Value, groups: int, convolve: Callable[[Value, Value], Value]) -> Value:
+    """The channels of x (..., C) in equal parts, each convolved with its share of a kernel (..., C / groups, O)."""
+    return concatenate([convolve(*pair) for pair in zip(split(x, groups), split(kernel, groups), strict=True)], -1)

@@ -65,7 +65,8 @@ class Rewriter:
         if isinstance(op, MaxPool):
             return self._pool(value, op)
         if isinstance(op, ConvolutionProduct) and self._is_winograd(value):
-            return self._winograd(value, _cols(value).extent)
+            a, b = _cols(value).extent
+            return self._winograd(value, (a, b))
         if isinstance(op, ConvolutionProduct) and self._feeds_winograd(value):
             return self._phased(value, TILED)
         return self._copy(value, *(self.done[i] for i in value.inputs))

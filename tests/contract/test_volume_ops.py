@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Weight
+from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.transposed import conv_transpose
 from kerascli.ops.window import conv
-from kerascli.ops.window3d import average_pool3d, conv3d, conv3d_transpose, max_pool3d
+from kerascli.ops.window3d import conv3d, conv3d_transpose
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
 
@@ -62,8 +63,8 @@ def test_transposed_convolution_is_the_adjoint_of_convolution() -> None:
 def test_windows_over_volumes(padding: str) -> None:
     check(lambda x, w: conv3d(x, w, (1, 2, 1), padding, (1, 1, 1), 2), VOLUME, {"w": normal(2, 3, 2, 2, 4)})
     check(lambda x, w: conv3d(x, w, (1, 1, 1), padding, (1, 1, 2)), VOLUME, {"w": normal(2, 3, 2, 4, 3)})
-    check(lambda x: max_pool3d(x, (2, 3, 2), (2, 1, 2), padding), VOLUME)
-    check(lambda x: average_pool3d(x, (2, 3, 2), (2, 1, 2), padding), VOLUME)
+    check(lambda x: max_pool(x, (2, 3, 2), (2, 1, 2), padding), VOLUME)
+    check(lambda x: average_pool(x, (2, 3, 2), (2, 1, 2), padding), VOLUME)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
