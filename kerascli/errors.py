@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,7 +24,8 @@ class Span:
 class Problem:
     """One thing that is wrong.
 
-    Codes are stable and never reused: E1xx YAML text, E2xx spec, E3xx shapes, E4xx data, E5xx run, E6xx export.
+    Codes are stable and never reused: E1xx YAML text, E2xx spec, E3xx shapes, E4xx data, E5xx run, E6xx export,
+    E7xx requests to a server.
     """
 
     code: str
@@ -36,6 +38,19 @@ class Problem:
     """What to do about it."""
     warning: bool = False
     """Keras would go on, to no avail: shown, but it stops nothing."""
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON says it."""
+    where = problem.where
+    place = (
+        {"file": where.file, "line": where.line, "column": where.column, "end_column": where.end_column}
+        if isinstance(where, Span)
+        else {"file": str(where) if where else None, "line": None, "column": None, "end_column": None}
+    )
+    severity = "warning" if problem.warning else "error"
+    words = {"message": problem.message, "label": problem.label, "help": problem.help}
+    return {"code": problem.code, "severity": severity, **words, **place}
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

@@ -7,10 +7,11 @@ camera's note that a photograph stands on its side is not followed, as in Keras.
 from __future__ import annotations
 
 import importlib.util
+import io
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -49,9 +50,9 @@ class ImageReading(BaseModel):
     def shape(self) -> tuple[int, int, int]:
         return (*self.size, CHANNELS[self.color_mode])
 
-    def read(self, path: Path) -> Array:
-        """An image; whatever is wrong with the file becomes a problem that names it."""
-        return self.fitted(decoded(path, self.color_mode))
+    def read(self, path: Path, data: bytes | None = None) -> Array:
+        """An image; whatever is wrong with the file becomes a problem that names it. `data` are its bytes, if known."""
+        return self.fitted(decoded(path, self.color_mode, data))
 
     def fitted(self, pixels: Array) -> Array:
         """(H, W, C) → (height, width, C), the middle of it or with black bars if its proportions are to be kept."""
@@ -78,14 +79,15 @@ def require_pillow() -> None:
         raise Failure(Problem("E516", "images are read by the package Pillow, which is not installed", help=help))
 
 
-def decoded(path: Path, color_mode: ColorMode) -> Array:
-    """The pixels of a file: (H, W, C) uint8."""
+def decoded(path: Path, color_mode: ColorMode, data: bytes | None = None) -> Array:
+    """The pixels of a file, or of its bytes: (H, W, C) uint8."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow would warn of is refused below, or harmless
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            opened: IO[bytes] = path.open("rb") if data is None else io.BytesIO(data)
+            with opened as file, Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > MOST_PIXELS:
                     why = f"its {width:,} × {height:,} pixels are more than {MOST_PIXELS:,}"

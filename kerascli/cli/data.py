@@ -36,11 +36,12 @@ def command(spec: Path, settings: tuple[str, ...], splits: tuple[str, ...], stri
     found = data(spec, settings, splits, watch)
     watch.end()
     from kerascli.cli import render
+    from kerascli.errors import problem_data
 
     if as_json:
         from dataclasses import asdict
 
-        problems = [render.problem_data(problem) for problem in found.problems]
+        problems = [problem_data(problem) for problem in found.problems]
         render.json_document({**asdict(found), "problems": problems})
     else:
         from kerascli.cli.data_view import show

@@ -133,7 +133,7 @@ def _downloaded(name: str, done: int, total: int | None) -> None:
 
 
 def _failed(error: Exception, as_json: bool) -> int:
-    from kerascli.errors import Failure
+    from kerascli.errors import Failure, problem_data
 
     if not isinstance(error, Failure):
         traceback.print_exception(error)
@@ -142,7 +142,7 @@ def _failed(error: Exception, as_json: bool) -> int:
     from kerascli.cli import render
 
     if as_json:
-        render.json_document({"problems": [render.problem_data(p) for p in error.problems]})
+        render.json_document({"problems": [problem_data(p) for p in error.problems]})
     else:
         render.problems(error.problems)
     return error.exit_code

@@ -49,19 +49,6 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def problem_data(problem: Problem) -> dict[str, Any]:
-    """A problem as JSON says it."""
-    where = problem.where
-    place = (
-        {"file": where.file, "line": where.line, "column": where.column, "end_column": where.end_column}
-        if isinstance(where, Span)
-        else {"file": str(where) if where else None, "line": None, "column": None, "end_column": None}
-    )
-    severity = "warning" if problem.warning else "error"
-    words = {"message": problem.message, "label": problem.label, "help": problem.help}
-    return {"code": problem.code, "severity": severity, **words, **place}
-
-
 def concise(problem: Problem) -> str:
     """A problem on one line: `file:line:column: what, and the mend`."""
     where = problem.where

@@ -23,6 +23,7 @@ def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -
     Prints a line for each spec that is right, and `file:line:column: what, and the mend` for each error.
     """
     from kerascli.check import validate
+    from kerascli.errors import problem_data
 
     verdicts = [validate(spec, settings) for spec in specs]
     problems = [problem for verdict in verdicts for problem in verdict.problems]
@@ -30,7 +31,7 @@ def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -
         from kerascli.cli import render  # rich costs a quarter of the time that a right spec takes
     if as_json:
         files = [{"file": str(v.path), "valid": not v.exit_code} for v in verdicts]
-        render.json_document({"specs": files, "problems": [render.problem_data(p) for p in problems]})
+        render.json_document({"specs": files, "problems": [problem_data(p) for p in problems]})
     elif problems:
         render.problems(problems)
         if not sys.stdout.isatty():

@@ -77,7 +77,7 @@ def read_inputs(
     nothing where it is none.
     """
     unseen: Unseen = {}
-    specs = _under_trained_names(specs, preprocessing)
+    specs = under_trained_names(specs, preprocessing)
     for path in paths:
         first, kind = 0, kind_of(path, preprocessing, specs)
         if kind:
@@ -112,7 +112,7 @@ def read_split(
     """Samples with their targets from a file, and what is to be said of them: a table like the one trained on, an .npz
     or HDF5 file with `x` and `y` (or `x_test` and `y_test`, or arrays named after inputs and targets), or a folder of
     classes."""
-    specs = _under_trained_names(specs, preprocessing)
+    specs = under_trained_names(specs, preprocessing)
     if path.is_dir():
         return split_of_folder(path, preprocessing, specs)
     unseen: Unseen = {}
@@ -140,7 +140,7 @@ def read_source(
 ) -> tuple[dict[str, Split], list[str]]:
     """The splits of another dataset, encoded as the training's own were and not by their own statistics, and what is to
     be said of them."""
-    specs = _under_trained_names(specs, preprocessing)
+    specs = under_trained_names(specs, preprocessing)
     if isinstance(source, _Tabular) and preprocessing.features:
         unseen: Unseen = {}
         parts = {
@@ -225,7 +225,7 @@ def _blocks(
         raise Failure(Problem("E402", f"the network reads {what}, not the table `{path}`", Path(path), help=help))
     elif form:
         with form.open(Path(path)) as table:
-            yield from _table_blocks(table, preprocessing, specs, unseen, say)
+            yield from table_blocks(table, preprocessing, specs, unseen, say)
     elif suffix == ".npy":
         name, info = single(specs, path)
         array = with_samples(load_npy(Path(path)), name, info)
@@ -257,12 +257,13 @@ def _line_blocks(
             return
         form = Separated(decimal=preprocessing.decimal, headed=bool(features))
         table = Objects(lines.name, lines) if features and lines.is_json else form.read(lines, lines.name)
-        yield from _table_blocks(table, preprocessing, specs, unseen, say)
+        yield from table_blocks(table, preprocessing, specs, unseen, say)
 
 
-def _table_blocks(
+def table_blocks(
     table: Table, preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen, say: Say
 ) -> Iterator[Arrays]:
+    """The rows of an open table, encoded as training's were; or rows of numbers, where training had arrays."""
     if not preprocessing.features and isinstance(table, Rows):
         yield from _number_blocks(table, *single(specs, table.name))
         return
@@ -310,7 +311,7 @@ def _number_blocks(table: Rows, name: str, info: InputInfo) -> Iterator[Arrays]:
     require_rows(count, Path(table.name))
 
 
-def _under_trained_names(specs: Mapping[str, InputInfo], preprocessing: Preprocessing) -> Mapping[str, InputInfo]:
+def under_trained_names(specs: Mapping[str, InputInfo], preprocessing: Preprocessing) -> Mapping[str, InputInfo]:
     """A single input goes by the name that it had in training, whatever the caller calls it."""
     if len(specs) == 1 and len(preprocessing.inputs) == 1:
         return {next(iter(preprocessing.inputs)): next(iter(specs.values()))}

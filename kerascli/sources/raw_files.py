@@ -46,13 +46,19 @@ def kind_of(path: str, preprocessing: Preprocessing, specs: Mapping[str, InputIn
         return None
     if preprocessing.text_files and suffix not in SUFFIXES:
         return Kind("text", TEXT_SUFFIXES, lambda files: _texts(files, preprocessing.text))
-    name, info = single(specs, path)
-    reading = preprocessing.images or _as_trained(here, name, info)
+    reading, (info,) = image_reading(here, preprocessing, specs), specs.values()
+    return Kind("image", SUFFIXES, lambda files: _pictures(files, reading, info))
+
+
+def image_reading(path: Path, preprocessing: Preprocessing, specs: Mapping[str, InputInfo]) -> ImageReading:
+    """How images become samples of the network, or the problem why they cannot."""
+    name, info = single(specs, str(path))
+    reading = preprocessing.images or _as_trained(path, name, info)
     if reading.shape != info.shape and (*info.shape, 1) != reading.shape:
         message = f"input `{name}` takes samples of shape {info.shape}, images are read as {reading.shape}"
-        raise Failure(Problem("E403", message, here))
+        raise Failure(Problem("E403", message, path))
     require_pillow()
-    return Kind("image", SUFFIXES, lambda files: _pictures(files, reading, info))
+    return reading
 
 
 def _as_trained(path: Path, name: str, info: InputInfo) -> ImageReading:
