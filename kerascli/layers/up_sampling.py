@@ -1,21 +1,18 @@
 """Layers that make sequences, images and volumes larger by whole factors."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.layer import Context
 from kerascli.layers.arguments import Size2, Size3, _Channels, _Unmasked, rank
+from kerascli.layers.image_sizes import Kernel, resized
 from kerascli.layers.windows import AXES
 from kerascli.ops.broadcast import broadcast_to
-from kerascli.ops.ir import Array, Shape, Value, constant
-from kerascli.ops.linear import matmul
-from kerascli.ops.shape import permute, reshape
-
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"]
+from kerascli.ops.ir import Shape, Value
+from kerascli.ops.shape import reshape
 
 
 def repeated(x: Value, times: tuple[int, ...]) -> Value:
@@ -25,26 +22,6 @@ def repeated(x: Value, times: tuple[int, ...]) -> Value:
     wide = tuple(n for pair in zip(size, times, strict=True) for n in pair)
     larger = tuple(n * t for n, t in zip(size, times, strict=True))
     return reshape(broadcast_to(reshape(x, (*apart, *rest)), (*wide, *rest)), (*larger, *rest))
-
-
-def interpolation_matrix(size: int, times: int, kind: str) -> Array:
-    """(size, size · times): what of each input goes into each output, whose shares add up to 1.
-
-    The kernels: triangle (bilinear), Keys's cubic with a = -1/2 (bicubic), Lanczos's windows of radius 3 and 5.
-    """
-    places = (np.arange(size * times) + 0.5) / times - 0.5
-    d = np.abs(places[None, :] - np.arange(size)[:, None])
-    match kind:
-        case "bilinear":
-            shares = np.maximum(0, 1 - d)
-        case "bicubic":
-            near = ((1.5 * d - 2.5) * d) * d + 1
-            far = ((-0.5 * d + 2.5) * d - 4) * d + 2
-            shares = np.where(d < 1, near, np.where(d < 2, far, 0))
-        case _:
-            radius = int(kind.removeprefix("lanczos"))
-            shares = np.where(d > radius, 0, np.sinc(d) * np.sinc(d / radius))
-    return np.asarray(shares / shares.sum(0))
 
 
 class _UpSampling(_Unmasked):
@@ -98,7 +75,7 @@ class UpSampling2D(_UpSampling, _Channels):
 
     size: Size2 = (2, 2)
     """Factors of height and width, or one for both."""
-    interpolation: Interpolation = "nearest"
+    interpolation: Kernel = "nearest"
     """How the places between are filled."""
 
     def _factors(self) -> tuple[int, ...]:
@@ -108,10 +85,7 @@ class UpSampling2D(_UpSampling, _Channels):
         if self.interpolation == "nearest":
             return super()._output(context, w, x)
         (height, width, _), (down, across) = x.shape, self.size
-        rows = constant(x.trace, interpolation_matrix(height, down, self.interpolation))
-        columns = constant(x.trace, interpolation_matrix(width, across, self.interpolation))
-        y = matmul(permute(x, (0, 2, 1)), columns)  # (H, C, W')
-        return permute(matmul(permute(y, (1, 2, 0)), rows), (2, 1, 0))  # (C, W', H')
+        return resized(x, (height * down, width * across), self.interpolation)
 
 
 class UpSampling3D(_UpSampling, _Channels):
