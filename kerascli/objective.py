@@ -3,7 +3,7 @@
 Errors: E310 a loss, weight or metric for no output, E311 an output without a target, E312 a loss that does not fit its
 output and target, E313 a metric that does not, E314 a callback that cannot work, E315 a figure of `expect` that no run
 has. What Keras would do, but to no avail, is a warning: E320 raw scores where the loss wants probabilities, or the
-reverse; E321 softmax over one unit.
+reverse; E321 softmax over one unit; E322 a callback that another overrules.
 """
 
 from __future__ import annotations
@@ -207,10 +207,15 @@ class _Matcher:
         """Every callback must be able to work with what this spec logs."""
         directions = Objective(tuple(goals), ()).directions
         scheduled = isinstance(self.loaded.spec.optimizer.learning_rate, Schedule)
-        for index, callback in enumerate(self.loaded.spec.callbacks):
-            if fault := callback.problem(directions, scheduled) or self.average(callback):
-                where = self.span(("callbacks", index))
-                self.note("E314", f"{type(callback).__name__}: {fault[0]}", where, help=fault[1])
+        listed = self.loaded.spec.callbacks
+        for index, callback in enumerate(listed):
+            name, where = type(callback).__name__, self.span(("callbacks", index))
+            conflicts = (found for earlier in listed[:index] if (found := callback.conflict(earlier)))
+            if fault := callback.problem(directions, scheduled) or self.average(callback) or next(conflicts, None):
+                self.note("E314", f"{name}: {fault[0]}", where, help=fault[1])
+            for earlier in listed[:index]:
+                if doubt := callback.overruled(earlier) or earlier.overruled(callback):
+                    self.warn("E322", f"{name}: {doubt[0]}", where, doubt[1])
 
     def average(self, callback: Callback) -> Fault | None:
         """What a callback that works with the average of the weights lacks."""

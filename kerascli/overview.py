@@ -94,6 +94,7 @@ def lines(facts: Facts) -> str:
         "git commit": facts.get("git_commit"),
         "dataset": facts.get("dataset"),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "threads": facts.get("threads"),
         "machine": ", ".join(str(v) if k != "cores" else f"{v} cores" for k, v in machine.items()),
     }
     files = [[name, f"{size:>12,} bytes"] for name, size in facts["files"].items()]

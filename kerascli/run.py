@@ -27,6 +27,10 @@ from kerascli.errors import Failure, Problem
 
 STATUSES = ("running", "completed", "interrupted", "failed")
 Cell = float | None
+OUTCOME = ("error", "stopped", "expect", "epochs", "best_epoch", "seconds")
+"""Facts of `run.json` that say how a run ended; one that goes on has none of them."""
+LIBRARIES = ("numpy", "h5py", "pydantic", "threadpoolctl", "pillow", "pyarrow")
+"""Packages that read data or compute: those that are installed are noted with the run."""
 LOCK_TRIES, LOCK_WAIT = 20, 0.05
 """The workers of a killed process hold its lock until they are dead too, which takes some milliseconds."""
 _NO_RUNS = "there are none yet: `kerascli train SPEC` makes one, `--runs-dir` says where they are"
@@ -123,7 +127,11 @@ class Run:
         """Take the run up again: whatever its status was, this process trains it now."""
         self.lock()
         files.sweep(self.path)
+        for name in OUTCOME:
+            self.facts.pop(name, None)
         self.update(status="running", ended=None, resumed=[*self.facts.get("resumed", ()), _now()])
+        with files.writing(self.metrics):
+            self.metrics.unlink(missing_ok=True)  # it would tell of fewer epochs than `history.csv`
 
     def end(self, status: str, **facts: Any) -> None:
         """From `running` to one of the other statuses, once."""
@@ -246,6 +254,8 @@ def remove(run: Run) -> None:
         raise Failure(Problem("E501", message, run.path, help="delete it by hand"))
     run.lock()
     try:
+        if sys.platform == "win32":
+            run.unlock()  # there, what is open cannot be deleted, and the lock is a file
         shutil.rmtree(run.path)
     except OSError as error:
         raise files.cannot_write(run.path, error) from error
@@ -259,9 +269,8 @@ def resume_command(run: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    names = ("numpy", "h5py", "pydantic")
     found = {"python": platform.python_version(), "kerascli": __version__}
-    for name in names:
+    for name in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -45,7 +45,7 @@ class Silence:
     def batch_end(self, step: int, averages: Averages) -> None:
         pass
 
-    def epoch_end(self, epoch: int, logs: Logs, seconds: float, best: bool) -> None:
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None:
         pass
 
     def say(self, text: str) -> None:
@@ -68,10 +68,10 @@ class Logged:
     def batch_end(self, step: int, averages: Averages) -> None:
         self.inner.batch_end(step, averages)
 
-    def epoch_end(self, epoch: int, logs: Logs, seconds: float, best: bool) -> None:
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None:
         figures = "  ".join(f"{name} {value:.6g}" for name, value in logs.items())
         self.run.say(f"epoch {epoch + 1}  {seconds:.1f} s  {figures}{'  *' if best else ''}")
-        self.inner.epoch_end(epoch, logs, seconds, best)
+        self.inner.epoch_end(epoch, logs, rate, seconds, best)
 
     def say(self, text: str) -> None:
         self.run.say(text)
@@ -198,7 +198,7 @@ class Training:
     def _describe(self) -> None:
         """Write what is known before the first step."""
         self.progress.say(self._headline())
-        self.run.update(dataset=self.data.fingerprint)
+        self.run.update(dataset=self.data.fingerprint, threads=self.runner.session.workers)
         for note in self.data.notes:
             self.progress.say(note)
         files.write_text(self.run.preprocessing, self.data.preprocessing.to_json())
@@ -290,7 +290,7 @@ class Training:
         if watched < self._best_value:
             self.best, self._best_value = epoch, watched
             self.save_weights(self.run.best_weights)
-        self.progress.epoch_end(epoch, logs, seconds, self.best == epoch)
+        self.progress.epoch_end(epoch, logs, rate, seconds, self.best == epoch)
         self.examiner.epoch_end(epoch, self.history.rows)
         last = epoch + 1 >= self.spec.training.epochs or self.trainer.stop_reason is not None
         if last or self.checkpoints.due(self.trainer.iteration, epoch_ended=True):

@@ -1,6 +1,6 @@
 """BackupAndRestore."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ class BackupAndRestore(Callback):
         Example({"backup_dir": "deep/er", "save_freq": False}),
     )
 
+    writes: ClassVar[str] = "backup_dir"
+
     backup_dir: paths.InsidePath
     """Folder in the run directory that the checkpoints go to."""
     save_freq: Literal["epoch", False] | Annotated[int, Field(gt=0)] = "epoch"
@@ -33,3 +35,8 @@ class BackupAndRestore(Callback):
     """Whether the last two checkpoints stay, so that a damaged one costs no more than the time between them."""
     delete_checkpoint: bool = True
     """Whether they go when training is completed; the run can then not be extended by more epochs."""
+
+    def conflict(self, earlier: Callback) -> tuple[str, str] | None:
+        if isinstance(earlier, BackupAndRestore):
+            return "a run keeps its checkpoints in one place, and another has said where", "leave one of the two out"
+        return super().conflict(earlier)

@@ -1,7 +1,7 @@
 """What a callback is: frozen configuration, plain-data state, and what of the training it may see and touch."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, Protocol
 
 from kerascli.component import Component
@@ -59,6 +59,8 @@ class Callback(Component):
     """An optional package that it needs: the name of the package and of kerascli's extra."""
     needs_average: ClassVar[bool] = False
     """Whether it works with the optimizer's moving average of the weights."""
+    writes: ClassVar[str] = ""
+    """The field that names the file or folder in the run directory which it writes to."""
 
     @property
     def every_batch(self) -> bool:
@@ -67,6 +69,18 @@ class Callback(Component):
 
     def problem(self, directions: Mapping[str, Direction | None], scheduled: bool) -> tuple[str, str] | None:
         """Why it cannot work in a training with such logs, and the mend; `scheduled`: so is the learning rate."""
+        return None
+
+    def conflict(self, earlier: "Callback") -> tuple[str, str] | None:
+        """Why it cannot work beside one that the spec has before it, and the mend."""
+        if not (self.writes and earlier.writes):
+            return None
+        own, other = (PurePosixPath(getattr(c, c.writes)) for c in (self, earlier))
+        message = f"it writes to `{own}`, and so does the {type(earlier).__name__} before it"
+        return (message, f"give it another `{self.writes}`") if own == other else None
+
+    def overruled(self, other: "Callback") -> tuple[str, str] | None:
+        """Why one of the two is of no avail, though both can work, and the mend; `other` comes first if that counts."""
         return None
 
     def begin(self, view: TrainingView) -> State:

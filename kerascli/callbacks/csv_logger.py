@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -19,6 +20,8 @@ class CSVLogger(Callback):
     """
 
     examples = (Example({"filename": "log.csv"}), Example({"filename": "log.tsv", "separator": ";", "append": True}))
+
+    writes: ClassVar[str] = "filename"
 
     filename: paths.InsidePath
     """File in the run directory."""

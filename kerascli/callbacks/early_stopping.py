@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from kerascli.callbacks.base import State, TrainingView
+from kerascli.callbacks.base import Callback, State, TrainingView
 from kerascli.callbacks.monitor import _Monitor
 from kerascli.component import Example
 
@@ -32,6 +32,12 @@ class EarlyStopping(_Monitor):
     """Whether the weights of the best epoch come back at the end."""
     start_from_epoch: int = Field(0, ge=0)
     """Epochs at the start that are not looked at."""
+
+    def overruled(self, other: Callback) -> tuple[str, str] | None:
+        if isinstance(other, EarlyStopping) and self.restore_best_weights and other.restore_best_weights:
+            message = f"it puts its best weights in place of those that the one for `{other.monitor}` puts back"
+            return message, "leave `restore_best_weights` out of one of the two"
+        return None
 
     def begin(self, view: TrainingView) -> State:
         return {**super().begin(view), "wait": 0, "stopped_epoch": 0, "best_epoch": 0, "best_weights": None}

@@ -77,6 +77,11 @@ class LearningRateScheduler(Callback):
     def problem(self, directions: Mapping[str, Direction | None], scheduled: bool) -> tuple[str, str] | None:
         return SCHEDULED if scheduled else None
 
+    def overruled(self, other: Callback) -> tuple[str, str] | None:
+        if isinstance(other, LearningRateScheduler):
+            return "it sets the rate of each epoch after another has, which changes nothing then", "leave one out"
+        return None
+
     def epoch_begin(self, state: State, epoch: int, view: TrainingView) -> None:
         if isinstance(self.schedule, Schedule):
             view.learning_rate = self.schedule.rate(epoch)

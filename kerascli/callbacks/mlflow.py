@@ -45,6 +45,11 @@ class MLflow(Callback):
     log_artifacts: bool = True
     """Whether the files of the run directory, checkpoints excepted, are stored with the run at its end."""
 
+    def conflict(self, earlier: Callback) -> tuple[str, str] | None:
+        if isinstance(earlier, MLflow):
+            return "a run is logged to one run of MLflow, and another logs it already", "leave one of the two out"
+        return super().conflict(earlier)
+
     def begin(self, view: TrainingView) -> State:
         try:
             self._opened(view)

@@ -1,7 +1,7 @@
 """ModelCheckpoint."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,8 @@ class ModelCheckpoint(_Monitor):
         Example({"filepath": "saved/{epoch}-{batch}.keras", "save_freq": 3}),
         Example({"filepath": "best.keras", "monitor": "loss", "save_best_only": True, "initial_value_threshold": 0.5}),
     )
+
+    writes: ClassVar[str] = "filepath"
 
     filepath: paths.PathPattern
     """File in the run directory: `.keras` or `.h5`, or `.weights.h5` with `save_weights_only`."""

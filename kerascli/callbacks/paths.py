@@ -15,7 +15,7 @@ from kerascli.errors import Failure, Problem
 
 OWN = {
     "spec.yaml", "resolved.yaml", "run.json", "history.csv", "metrics.json", "model.json", "model.weights.h5",
-    "preprocessing.json", "train.log", "curves.svg", "checkpoints/best.weights.h5",
+    "preprocessing.json", "train.log", "curves.svg", "checkpoints/best.weights.h5", "report.html", "mlflow.json",
 }  # fmt: skip
 """Files that the run itself writes."""
 FORMAT = re.compile(r"([\w *#~-]?[<>=^])?[ +-]?0?\d{0,2}(\.\d{1,2})?[defgEFG%]?")

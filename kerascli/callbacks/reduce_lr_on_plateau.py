@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from pydantic import Field
 
-from kerascli.callbacks.base import Direction, State, TrainingView
-from kerascli.callbacks.learning_rate_scheduler import SCHEDULED
+from kerascli.callbacks.base import Callback, Direction, State, TrainingView
+from kerascli.callbacks.learning_rate_scheduler import SCHEDULED, LearningRateScheduler
 from kerascli.callbacks.monitor import _Monitor
 from kerascli.component import Example
 
@@ -38,6 +38,14 @@ class ReduceLROnPlateau(_Monitor):
 
     def problem(self, directions: Mapping[str, Direction | None], scheduled: bool) -> tuple[str, str] | None:
         return SCHEDULED if scheduled else super().problem(directions, scheduled)
+
+    def overruled(self, other: Callback) -> tuple[str, str] | None:
+        if isinstance(other, LearningRateScheduler):
+            return (
+                "the rate is set before each epoch, so no reduction of ReduceLROnPlateau lasts",
+                "leave one out",
+            )
+        return None
 
     def begin(self, view: TrainingView) -> State:
         return {**super().begin(view), "wait": 0, "cooldown": 0}

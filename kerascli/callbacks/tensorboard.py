@@ -28,6 +28,7 @@ class TensorBoard(Callback):
     """
 
     requires: ClassVar[str] = "tensorboard"
+    writes: ClassVar[str] = "log_dir"
     examples = (
         Example(),
         Example({"log_dir": "board", "histogram_freq": 1, "update_freq": "batch", "write_graph": False}),

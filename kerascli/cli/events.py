@@ -5,7 +5,7 @@ Every event has `version` (1), `event`, and `time` (ISO 8601, with the zone). Ep
 
     run_started       run, name, resumed, epochs, parameters, samples {split: number}
     epoch_started     epoch, epochs, steps, samples
-    epoch_ended       epoch, logs {name: number}, seconds, best (whether it is the best so far)
+    epoch_ended       epoch, logs {name: number}, learning_rate, seconds, best (whether it is the best so far)
     checkpoint_saved  epoch, step, iteration (where training stands), folder
     message           text
     diagnosis         name, epoch (null: before training), message, help, file, line, column
@@ -57,9 +57,10 @@ class Events:
     def batch_end(self, step: int, averages: Averages) -> None:
         self._inner.batch_end(step, averages)
 
-    def epoch_end(self, epoch: int, logs: Logs, seconds: float, best: bool) -> None:
-        self._inner.epoch_end(epoch, logs, seconds, best)
-        self._write("epoch_ended", {"epoch": epoch, "logs": logs, "seconds": round(seconds, 3), "best": best})
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None:
+        self._inner.epoch_end(epoch, logs, rate, seconds, best)
+        figures = {"epoch": epoch, "logs": logs, "learning_rate": rate, "seconds": round(seconds, 3), "best": best}
+        self._write("epoch_ended", figures)
 
     def say(self, text: str) -> None:
         self._inner.say(text)

@@ -82,7 +82,7 @@ class Display:
         head.rstrip()
         return head
 
-    def epoch_end(self, epoch: int, logs: Logs, seconds: float, best: bool) -> None:
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None:
         if self.quiet:
             return
         line = self._head(epoch)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kerascli.cli import options
+from kerascli.cli import options, report
 
 
 @click.group(name="runs", invoke_without_command=True)
@@ -15,12 +15,13 @@ from kerascli.cli import options
 @options.as_json
 @click.pass_context
 def command(context: click.Context, runs_dir: Path, as_json: bool) -> None:
-    """List the run directories, or show one."""
+    """List the run directories; show, compare, report on or delete them."""
+    context.default_map = {name: {"runs_dir": runs_dir, "as_json": as_json} for name in command.commands}
     if context.invoked_subcommand is None:
         context.invoke(list_runs, runs_dir=runs_dir, as_json=as_json)
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="Every run, the newest first.")
 @click.option("--status", type=click.Choice(["running", "completed", "interrupted", "failed"]), help="Only such runs.")
 @click.option("--name", "pattern", metavar="PATTERN", help="Only runs whose name fits, as in `mnist*`.")
 @click.option("--sort", metavar="FIGURE", help="The best in a figure first, as in `test_accuracy`; else the newest.")
@@ -66,7 +67,7 @@ def show_run(run: str, runs_dir: Path, as_json: bool) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else lines(found))
 
 
-@command.command(name="compare")
+@command.command(name="compare", short_help="Runs side by side, the best figures marked.")
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @options.runs_dir
 @options.as_json
@@ -82,7 +83,7 @@ def compare_runs(names: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else comparison_text(found))
 
 
-@command.command(name="diff")
+@command.command(name="diff", short_help="What differs between two runs.")
 @click.argument("a", metavar="RUN")
 @click.argument("b", metavar="RUN")
 @options.runs_dir
@@ -94,6 +95,9 @@ def diff_runs(a: str, b: str, runs_dir: Path, as_json: bool) -> None:
 
     found = diff(find_run(a, runs_dir), find_run(b, runs_dir))
     click.echo(json.dumps(found, indent=2) if as_json else diff_text(found))
+
+
+command.add_command(report.command, "report")  # the same as `kerascli report`
 
 
 @command.command(name="rm")

@@ -40,7 +40,7 @@ def test_the_live_line_fits_and_holds_whole_figures_the_loss_first(width: int, m
 @pytest.mark.parametrize("width", [56, 80, 200])
 def test_an_epoch_is_wrapped_between_figures_in_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, seen = display(width, monkeypatch)
-    shown.epoch_end(2, LOGS, 1.5, best=True)
+    shown.epoch_end(2, LOGS, 1e-3, 1.5, best=True)
     lines = seen.getvalue().rstrip("\n").split("\n")
     assert all(len(line) <= width for line in lines) and lines[-1].endswith("  *")
     assert all(line.startswith("    ") for line in lines[1:])
@@ -52,7 +52,7 @@ def test_an_epoch_is_wrapped_between_figures_in_a_terminal(width: int, monkeypat
 
 def test_a_pipe_gets_one_line_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, seen = display(40, monkeypatch, terminal=False)
-    shown.epoch_end(2, LOGS, 1.5, best=True)
+    shown.epoch_end(2, LOGS, 1e-3, 1.5, best=True)
     assert seen.getvalue().count("\n") == 1 and "val_mape 169.0300  *" in seen.getvalue()
 
 

@@ -15,7 +15,7 @@ from tests.cli.session import SMALL, Shell, run, start
 KEYS = {
     "run_started": {"run", "name", "resumed", "epochs", "parameters", "samples"},
     "epoch_started": {"epoch", "epochs", "steps", "samples"},
-    "epoch_ended": {"epoch", "logs", "seconds", "best"},
+    "epoch_ended": {"epoch", "logs", "learning_rate", "seconds", "best"},
     "checkpoint_saved": {"epoch", "step", "iteration", "folder"},
     "message": {"text"},
     "diagnosis": {"name", "epoch", "message", "help", "file", "line", "column"},
@@ -59,6 +59,7 @@ def test_events_tell_the_run_from_start_to_end_and_quiet_is_still_quiet(tmp_path
     assert events[0]["samples"] == {"train": 200, "validation": 200, "test": 200}
     rows = History.load(tmp_path / folder / "history.csv").rows
     for row, event in zip(rows, (e for e in events if e["event"] == "epoch_ended"), strict=True):
+        assert event["learning_rate"] == row["learning_rate"] > 0
         assert event["epoch"] == row["epoch"] and all(row[name] == value for name, value in event["logs"].items())
     metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
     assert {e["split"]: e["logs"] for e in events if e["event"] == "evaluation"} == metrics

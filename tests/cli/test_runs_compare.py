@@ -71,6 +71,13 @@ def test_diff_shows_the_lines_of_the_specs_and_the_figures(ask: Shell) -> None:
     assert "the specs are the same" in ask("runs", "diff", "slow", "slow").out
 
 
+def test_a_report_has_two_spellings_and_options_may_stand_before_the_second_word(folder: Path, ask: Shell) -> None:
+    pytest.importorskip("matplotlib")
+    answer = ask("runs", "--json", "report", "fast", "-o", folder / "again.html", "--threads", 1)
+    assert answer.code == 0 and answer.document["file"] == str(folder / "again.html")
+    assert len(ask("runs", "--json", "--runs-dir", "runs", "list").document) == 2
+
+
 def test_rm_asks_deletes_and_leaves_a_run_in_training_alone(shell: Shell) -> None:
     shell.write(SMALL)
     assert shell("train", "spec.yaml", "-q", "--run-name", "gone", "--threads", 1).code == 0

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from kerascli.callbacks import paths
 from kerascli.callbacks.base import Callback, State
+from kerascli.callbacks.mlflow import RECORD
 from kerascli.component import load_family
 from kerascli.errors import Failure
 from kerascli.ops.ir import Array
@@ -166,7 +167,7 @@ def test_a_link_out_of_the_run_is_not_followed(tmp_path: Path) -> None:
 def test_the_run_s_own_files_are_all_reserved(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
     files = [p for p in vars(run).values() if isinstance(p, Path) and p.suffix]
-    assert {p.relative_to(tmp_path).as_posix() for p in files} | {"run.json"} == paths.OWN
+    assert {p.relative_to(tmp_path).as_posix() for p in files} | {"run.json", "report.html", RECORD} == paths.OWN
 
 
 @pytest.mark.parametrize(

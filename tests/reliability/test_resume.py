@@ -239,6 +239,29 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(fold
     assert len(Run.open(run.path).facts["resumed"]) == 2
 
 
+class Looking(Watch):
+    """Reads the run's files at every step."""
+
+    def __init__(self, run: Path, stop: tuple[int, int]) -> None:
+        super().__init__(stop)
+        self.run, self.known = run, set[str]()
+
+    def batch_end(self, *step: Any) -> None:
+        assert not (self.run / "metrics.json").exists()
+        self.known |= json.loads((self.run / "run.json").read_text()).keys()
+        super().batch_end(*step)
+
+
+def test_while_a_finished_run_is_extended_nothing_tells_of_its_shorter_self(folder: Path) -> None:
+    run = Run.open(train(folder, "training.epochs=2", "expect.loss=< 9").run)
+    ended = {"epochs", "best_epoch", "seconds", "expect", "stopped"}
+    assert ended <= run.facts.keys() and run.metrics.exists() and run.facts["threads"] == 1
+    watch, checked = Looking(run.path, (2, 3)), api.checked_again(run, None, ["training.epochs=6"])
+    with pytest.raises(api.Interrupted):
+        api.resume(run, checked, 3, watch)
+    assert watch.known and not ended & watch.known and run.facts["threads"] == 3
+
+
 def test_a_finished_run_with_nothing_to_do_says_so_and_changes_nothing(
     whole: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
