@@ -43,8 +43,8 @@ def widened(g: Sheet, x: str, v: Value) -> str:
     return x if v.dtype in WIDE else g.cast(x, "int64" if v.dtype in ("uint32", "uint64") else "int32")
 
 
-@becomes(*BINARY)
-def _binary(g: Sheet, v: Value, *names: str) -> str:
+@becomes(*(kind for kind in BINARY if kind not in (elementwise.Add, elementwise.Multiply)))
+def combined(g: Sheet, v: Value, *names: str) -> str:
     y = g.elementwise(BINARY[type(v.op)], *(widened(g, x, i) for x, i in zip(names, v.inputs, strict=True)))
     if isinstance(v.op, elementwise.NotEqual):
         return g.elementwise("Not", y)

@@ -6,27 +6,40 @@ import string
 from collections.abc import Sequence
 
 from kerascli.exporters.onnx_registry import becomes, reads
+from kerascli.exporters.onnx_shapes import joined
 from kerascli.exporters.onnx_sheet import Sheet
 from kerascli.exporters.onnx_windows import convolution, convolved
-from kerascli.ops import einsum, linear, sample_product, window
+from kerascli.ops import einsum, linear, sample_product, shape, window
 from kerascli.ops.ir import Value
 
 
 @reads(linear.MatMul, window.ConvolutionProduct)
 def _product_reads(v: Value) -> Sequence[Value]:
     found = convolution(v)
-    return v.inputs if found is None else (found.source, v.inputs[1])
+    return v.inputs if found is None else (found.windows.source,)
 
 
 @becomes(linear.MatMul, window.ConvolutionProduct)
-def _product(g: Sheet, v: Value, x: str, w: str) -> str:
+def _product(g: Sheet, v: Value, x: str, *matrix: str) -> str:
     assert isinstance(v.op, linear.MatMul)
     if (found := convolution(v)) is not None:
-        return convolved(g, found, x, g.array(v.inputs[1]), w)
+        return convolved(g, found, x)
     if v.op.columns:
-        rank = v.inputs[0].rank
-        x = g.transpose(x, (*range(1, rank), 0))
-    return g.node("MatMul", x, w)
+        x = g.transpose(x, (*range(1, v.inputs[0].rank), 0))
+    return g.node("MatMul", x, *matrix)
+
+
+@reads(shape.Concatenate)
+def _join_reads(v: Value) -> Sequence[Value]:
+    """Groups of channels are convolved by one node."""
+    found = convolution(v)
+    return v.inputs if found is None else (found.windows.source,)
+
+
+@becomes(shape.Concatenate)
+def _join(g: Sheet, v: Value, *parts: str) -> str:
+    found = convolution(v)
+    return joined(g, v, *parts) if found is None else convolved(g, found, *parts)
 
 
 @reads(linear.BiasAdd)
@@ -34,25 +47,28 @@ def _bias_add_reads(v: Value) -> Sequence[Value]:
     """With the product before it, which is then one node with it."""
     x, b = v.inputs
     bias = b.inputs[0] if isinstance(b.op, linear.Tile) else b
-    return (*_product_reads(x), bias) if _takes_bias(x) else (x, bias)
+    if (found := convolution(_unshaped(x))) is not None:
+        return found.windows.source, bias
+    return (*x.inputs, bias) if _plain(x) else (x, bias)
 
 
 @becomes(linear.BiasAdd)
-def _bias_add(g: Sheet, v: Value, x: str, *others: str) -> str:
-    product = v.inputs[0]
-    if not _takes_bias(product):
-        return g.elementwise("Add", x, *others)
-    w, b = others
-    if (found := convolution(product)) is not None:
-        return convolved(g, found, x, g.array(product.inputs[1]), w, b)
-    return g.node("Gemm", x, w, b)
+def _bias_add(g: Sheet, v: Value, *names: str) -> str:
+    x = v.inputs[0]
+    if (found := convolution(_unshaped(x))) is not None:
+        y = convolved(g, found, *names)
+        return y if _unshaped(x) is x else g.reshape(y, v.whole(-1))
+    return g.node("Gemm", *names) if _plain(x) else g.elementwise("Add", *names)
 
 
-def _takes_bias(x: Value) -> bool:
-    """Whether the value is a convolution, or a product of two plain matrices."""
-    if not isinstance(x.op, linear.MatMul):
-        return False
-    return convolution(x) is not None or (x.rank == 2 and x.batch_axis == 0 and not x.op.columns)
+def _unshaped(x: Value) -> Value:
+    """What is reshaped without touching the channels: a convolution over one axis is one over two."""
+    return x.inputs[0] if isinstance(x.op, shape.Reshape) and x.inputs[0].shape[-1:] == x.shape[-1:] else x
+
+
+def _plain(x: Value) -> bool:
+    """Whether the value is a product of two plain matrices."""
+    return isinstance(x.op, linear.MatMul) and x.rank == 2 and x.batch_axis == 0 and not x.op.columns
 
 
 @becomes(linear.TransposeMatrix)

@@ -92,27 +92,28 @@ class _Translator:
         self.arrays: dict[Value, Array] = {}
         self.names: dict[Value, str] = {}
         self.sheet = Sheet(self.array, {*self.trace.graph.inputs, *self.trace.graph.outputs})
+        self.ends: dict[str, str] = {}
 
     def run(self) -> Program:
         for value in self.trace.order:
             self.write(value)
-        sheet = self.sheet
-        renamed: dict[str, str] = {}
-        made = {name for node in sheet.nodes for name in node.outputs}
         for name, value in zip(self.trace.graph.outputs, self.trace.outputs, strict=True):
-            if name in self.trace.graph.inputs:
-                continue
-            sheet.prefix = name
-            found = sheet.settled(self.named(value))
-            made.update(sheet.nodes[-1].outputs)
-            if found not in made or found in renamed:
-                found = sheet.node("Identity", found)
-            renamed[found] = name
-        read = {name for node in sheet.nodes for name in node.inputs}
-        used = {name: array for name, array in sheet.constants.items() if name in read}
-        renamed |= sheet.shortest(used)
-        nodes = tuple(_renamed(node, renamed) for node in sheet.nodes)
-        return Program(nodes, {renamed[name]: array for name, array in used.items()})
+            self.end(name, value)
+        nodes = _leading_to(set(self.ends), self.sheet.nodes)
+        read = {name for node in nodes for name in node.inputs}
+        used = {name: array for name, array in self.sheet.constants.items() if name in read}
+        names = self.ends | self.sheet.shortest(used)
+        return Program(
+            tuple(_renamed(node, names) for node in nodes), {names[name]: array for name, array in used.items()}
+        )
+
+    def end(self, name: str, value: Value) -> None:
+        """Let an output's tensor bear its name."""
+        self.sheet.prefix = name
+        found = self.sheet.settled(self.named(value))
+        if found in {*self.trace.graph.inputs, *self.sheet.constants, *self.ends}:
+            found = self.sheet.node("Identity", found)
+        self.ends[found] = name
 
     def write(self, value: Value) -> None:
         """Put down the nodes of a value."""
@@ -146,6 +147,16 @@ class _Translator:
                 paths.add(op.path)
             todo += todo.pop().inputs
         return paths.pop() if len(paths) == 1 else f"{self.sheet.prefix}/constant"
+
+
+def _leading_to(wanted: set[str], nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that others or the outputs read."""
+    found, read = [], wanted
+    for node in reversed(nodes):
+        if read & {*node.outputs}:
+            found.append(node)
+            read = {*read, *node.inputs}
+    return found[::-1]
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:

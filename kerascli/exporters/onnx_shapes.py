@@ -11,7 +11,6 @@ from kerascli.ops import (
     broadcast,
     fold,
     index,
-    layer_norm,
     linear,
     recurrent,
     reduction,
@@ -37,8 +36,7 @@ def _transpose(g: Sheet, v: Value, x: str) -> str:
     return g.transpose(x, v.op.perm)
 
 
-@becomes(shape.Concatenate)
-def _concatenate(g: Sheet, v: Value, *parts: str) -> str:
+def joined(g: Sheet, v: Value, *parts: str) -> str:
     """Where the axes of all parts wait to be put in the same order, they go on waiting."""
     assert isinstance(v.op, shape.Concatenate)
     moved = [found for x in parts if (found := g.moved(x))]
@@ -100,10 +98,15 @@ def reduced(g: Sheet, kind: str, x: str, axes: tuple[int, ...]) -> str:
 
 @becomes(broadcast.SumTo)
 def _sum_to(g: Sheet, v: Value, x: str) -> str:
+    y = reduced(g, "ReduceSum", x, summed_axes(v))
+    return y if v.rank == v.inputs[0].rank else g.reshape(y, v.whole(-1))
+
+
+def summed_axes(v: Value) -> tuple[int, ...]:
+    """The axes of the array that a SumTo goes over."""
     source, target = v.inputs[0].whole(-1), v.whole(-1)
     wide = (1,) * (len(source) - len(target)) + target
-    y = reduced(g, "ReduceSum", x, tuple(k for k, (a, b) in enumerate(zip(source, wide, strict=True)) if a != b))
-    return y if wide == target else g.reshape(y, target)
+    return tuple(k for k, (a, b) in enumerate(zip(source, wide, strict=True)) if a != b)
 
 
 @becomes(reduction.Max, reduction.Min)
@@ -142,17 +145,6 @@ def _sparsemax(g: Sheet, v: Value, x: str) -> str:
     total, count = (g.node("ReduceSum", part, g.whole_numbers([-1]), keepdims=1) for part in (sums, support))
     threshold = g.elementwise("Div", g.elementwise("Sub", total, g.number(1)), count)
     return g.transpose(g.elementwise("Relu", g.elementwise("Sub", rows, threshold)), inverse(perm))
-
-
-@becomes(layer_norm.Standardise)
-def _standardise(g: Sheet, v: Value, x: str) -> str:
-    """Mean 0, variance 1 over the last axes: in steps, since runtimes differ in how exactly they take the variance."""
-    assert isinstance(v.op, layer_norm.Standardise)
-    axes = g.whole_numbers(range(-v.op.axes, 0))
-    apart = g.elementwise("Sub", x, g.node("ReduceMean", x, axes, keepdims=1))
-    variance = g.node("ReduceMean", g.elementwise("Mul", apart, apart), axes, keepdims=1)
-    deviation = g.elementwise("Sqrt", g.elementwise("Add", variance, g.number(v.op.epsilon)))
-    return g.elementwise("Div", apart, deviation)
 
 
 @becomes(row_norm.ScaleRows)

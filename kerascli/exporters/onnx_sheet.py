@@ -54,6 +54,8 @@ class Sheet:
     _same: dict[tuple[bytes, str, tuple[int, ...]], str] = field(default_factory=dict)
     _wanted: dict[str, str] = field(default_factory=dict)
 
+    _reshaped: dict[str, str] = field(default_factory=dict)
+
     # ---- nodes
 
     def node(self, kind: str, *inputs: str, **attributes: Attribute) -> str:
@@ -133,7 +135,11 @@ class Sheet:
     # ---- what many need
 
     def reshape(self, x: str, shape: Sequence[int]) -> str:
-        return self.node("Reshape", x, self.whole_numbers(shape))
+        """The same numbers in the same order; of shapes one after another the last counts."""
+        source = self._reshaped.get(x, x)
+        y = self.node("Reshape", source, self.whole_numbers(shape))
+        self._reshaped[y] = source
+        return y
 
     def cast(self, x: str, dtype: str) -> str:
         """As another of the engine's types; the file's writer knows their numbers."""

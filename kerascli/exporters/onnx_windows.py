@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from kerascli.exporters.onnx_registry import becomes, reads
 from kerascli.exporters.onnx_sheet import Sheet
-from kerascli.ops import linear, pooling, window, window3d
-from kerascli.ops.ir import Array, Value
+from kerascli.ops import linear, pooling, shape, window, window3d
+from kerascli.ops.ir import Value
 
 Sizes = tuple[int, ...]
 
@@ -46,34 +47,64 @@ def last_channels(g: Sheet, x: str, size: int) -> str:
 
 
 # ---------------------------------------------------------------- convolution
-def convolution(v: Value) -> Windows | None:
-    """The windows of a product that is a convolution."""
+@dataclass(frozen=True)
+class Convolution:
+    """A product of windows and a kernel, or of each group of channels and its own."""
+
+    windows: Windows
+    matrices: tuple[Value, ...]
+    """Of each group: (kh·kw·C, O)."""
+
+
+def convolution(v: Value) -> Convolution | None:
+    """The convolution that a value is: a product, or products of groups of channels, joined."""
+    if isinstance(v.op, shape.Concatenate) and v.op.axis == v.rank - 1:
+        parts = [convolution(x) for x in v.inputs]
+        found = [part for part in parts if part and len(part.matrices) == 1]
+        return _joined(found) if len(found) == len(parts) else None
     op = v.inputs[0].op if isinstance(v.op, linear.MatMul) else None
     if not isinstance(op, (window.Im2Col, window3d.GatherWindows3)):
         return None
-    return windows_over(v.inputs[0].inputs[0], op.windows, 0)
+    return Convolution(windows_over(v.inputs[0].inputs[0], op.windows, 0), (v.inputs[1],))
 
 
-def convolved(g: Sheet, found: Windows, x: str, matrix: Array, name: str, bias: str = "") -> str:
-    """x (n, H, W, C) with a kernel as a matrix (kh·kw·C, O) → (n, a, b, O)"""
-    size = len(found.kernel)
-    kernel = matrix.reshape(*found.kernel, -1, matrix.shape[1])  # (kh, kw, C, O)
-    w = g.constant(np.transpose(kernel, (size + 1, size, *range(size))), name)
+def _joined(parts: Sequence[Convolution]) -> Convolution | None:
+    """One convolution, where all have the same windows over the parts of one value, in order."""
+    first = parts[0].windows
+    sources = [part.windows.source for part in parts]
+    whole = sources[0].inputs[0] if isinstance(sources[0].op, shape.Slice) else sources[0]
+    width = sources[0].shape[-1]
+    for k, (part, source) in enumerate(zip(parts, sources, strict=True)):
+        cut = shape.Slice(whole.rank - 1, k * width, (k + 1) * width)
+        if source.op != cut or source.inputs[0] is not whole or replace(part.windows, source=first.source) != first:
+            return None
+    if width * len(parts) != whole.shape[-1] or len({part.matrices[0].shape for part in parts}) > 1:
+        return None
+    geometry = window.Windows(first.kernel, first.strides, first.dilation)
+    return Convolution(windows_over(whole, geometry, 0), tuple(part.matrices[0] for part in parts))
+
+
+def convolved(g: Sheet, found: Convolution, x: str, bias: str = "") -> str:
+    """x (n, H, W, C) with kernels of all groups → (n, a, b, O)"""
+    windows, size = found.windows, len(found.windows.kernel)
+    matrix = np.concatenate([g.array(matrix) for matrix in found.matrices], axis=1)
+    kernel = matrix.reshape(*windows.kernel, -1, matrix.shape[1])  # (kh, kw, C, O)
     y = g.node(
         "Conv",
         first_channels(g, x, size),
-        w,
+        g.constant(np.transpose(kernel, (size + 1, size, *range(size))), f"{g.prefix}/kernel"),
         *([bias] if bias else []),
-        kernel_shape=found.kernel,
-        strides=found.strides,
-        dilations=found.dilation,
-        pads=found.pads,
+        group=len(found.matrices),
+        kernel_shape=windows.kernel,
+        strides=windows.strides,
+        dilations=windows.dilation,
+        pads=windows.pads,
     )
     return last_channels(g, y, size)
 
 
 # ---------------------------------------------------------------- pooling
-def _pooled(v: Value) -> Windows:
+def pooled(v: Value) -> Windows:
     (x,), op = v.inputs, v.op
     if isinstance(op, pooling.MaxPool):
         return windows_over(x, window.Windows(op.pool, op.pool, (1, 1)), -np.inf)
@@ -83,12 +114,12 @@ def _pooled(v: Value) -> Windows:
 
 @reads(pooling.MaxPool, pooling.MaxWindows, pooling.SumWindows)
 def _pool_reads(v: Value) -> Sequence[Value]:
-    return (_pooled(v).source,)
+    return (pooled(v).source,)
 
 
 @becomes(pooling.MaxPool, pooling.MaxWindows)
 def _max_pool(g: Sheet, v: Value, x: str) -> str:
-    found = _pooled(v)
+    found = pooled(v)
     size = len(found.kernel)
     y = g.node("MaxPool", first_channels(g, x, size), kernel_shape=found.kernel, strides=found.strides, pads=found.pads)
     return last_channels(g, y, size)
@@ -97,7 +128,13 @@ def _max_pool(g: Sheet, v: Value, x: str) -> str:
 @becomes(pooling.SumWindows)
 def _sum_pool(g: Sheet, v: Value, x: str) -> str:
     """Means of all places, margins included, times how many they are."""
-    found = _pooled(v)
+    found = pooled(v)
+    y = averaged(g, found, x, margins=True)
+    return g.elementwise("Mul", y, g.number(prod(found.kernel)))
+
+
+def averaged(g: Sheet, found: Windows, x: str, margins: bool) -> str:
+    """Means of windows; `margins` count as places or do not."""
     size = len(found.kernel)
     y = g.node(
         "AveragePool",
@@ -105,6 +142,6 @@ def _sum_pool(g: Sheet, v: Value, x: str) -> str:
         kernel_shape=found.kernel,
         strides=found.strides,
         pads=found.pads,
-        count_include_pad=1,
+        count_include_pad=int(margins),
     )
-    return last_channels(g, g.elementwise("Mul", y, g.number(float(np.prod(found.kernel)))), size)
+    return last_channels(g, y, size)
