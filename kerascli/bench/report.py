@@ -37,6 +37,13 @@ class Result:
         """The slowest and the fastest round, in samples a second."""
         return (self.samples / max(self.seconds), self.samples / min(self.seconds)) if self.seconds else None
 
+    def estimate(self, samples: int) -> float | None:
+        """Seconds that training on so many samples would take: the start, then the median speed."""
+        if not self.speed or self.first_epoch_seconds is None:
+            return None
+        start = max(self.first_epoch_seconds - self.samples / self.speed, 0.0)
+        return start + samples / self.speed
+
 
 @dataclass(frozen=True)
 class Report:
@@ -47,6 +54,9 @@ class Report:
     batch: int
     threads: int
     rounds: int
+    epochs: int
+    """Of the spec, as are the samples of an epoch below."""
+    epoch_samples: int
     machine: Mapping[str, Any]
     results: Sequence[Result]
 
@@ -63,6 +73,25 @@ class Report:
     def failed(self) -> bool:
         return any(r.status == "failed" for r in self.results)
 
+    def estimates(self) -> dict[str, float]:
+        """Seconds that the spec's whole training would take, by engine, the shortest first; plain PyTorch is none."""
+        engines = [r for r in self.results if r.name == "numpy" or r.name.startswith("keras-")]
+        found = {r.name: s for r in engines if (s := r.estimate(self.epochs * self.epoch_samples)) is not None}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    def advice(self) -> str:
+        """The engine to take for this spec on this machine, and why."""
+        found = self.estimates()
+        if not found:
+            return ""
+        best, *others = found
+        option = "--engine numpy" if best == "numpy" else f"KERAS_BACKEND={best.removeprefix('keras-')} --engine keras"
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs:,} epochs"
+        text = (
+            f"recommended here: {option}: {epochs} of {self.epoch_samples:,} samples in about {duration(found[best])}"
+        )
+        return text + "".join(f", with {name} in {duration(found[name])}" for name in others[:1])
+
     def ratio(self, result: Result, to: Result | None) -> float | None:
         """How many times as fast as another."""
         return result.speed / to.speed if to and result.speed and to.speed else None
@@ -70,7 +99,9 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """As one JSON document."""
         best, numpy = self.best_keras, self.named("numpy")
-        common = {key: getattr(self, key) for key in ("spec", "samples", "batch", "threads", "rounds", "machine")}
+        keys = ("spec", "samples", "batch", "threads", "rounds", "epochs", "epoch_samples", "machine")
+        common = {key: getattr(self, key) for key in keys}
+        estimates = self.estimates()
         entries = []
         for r in self.results:
             low, high = r.spread or (None, None)
@@ -86,10 +117,12 @@ class Report:
                     "ratio_to_best_keras": self.ratio(r, best),
                     "first_epoch_seconds": r.first_epoch_seconds,
                     "peak_bytes": r.peak_bytes,
+                    "training_seconds": estimates.get(r.name),
                     "loss": r.loss,
                 }
             )
-        return {**common, "best_keras": best.name if best else None, "contestants": entries}
+        found = {"best_keras": best.name if best else None, "recommended": next(iter(estimates), None)}
+        return {**common, **found, "contestants": entries}
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table's rows below `COLUMNS`."""
@@ -118,6 +151,13 @@ class Report:
 
 
 COLUMNS = ("engine", "samples/s", "slowest–fastest", "to numpy", "to best Keras", "first epoch", "peak memory", "loss")
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min`, `2.5 h`: an estimate deserves no more digits."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def shown(value: float | None, form: str) -> str:

@@ -49,10 +49,15 @@ def bench(
     contestants: Sequence[str] = tuple(CONTESTANTS),
     samples: int | None = None,
     say: Say = lambda text: None,
+    cpu: bool = False,
 ) -> Report:
-    """Train a spec on each contestant that is installed; the spec's callbacks and validation are left out."""
+    """Train a spec on each contestant that is installed; the spec's callbacks and validation are left out.
+
+    With `cpu`, Keras's backends see no GPU or TPU.
+    """
     threads = min(threads or cores(), cores())
-    settings = (*settings, *_reduced(path, settings, samples, rounds))
+    whole = check(path, settings)
+    settings = (*settings, *_reduced(whole, samples, rounds))
     checked = check(path, settings)
     spec = checked.loaded.spec
     count = checked.signature.sizes["train"]
@@ -68,8 +73,8 @@ def bench(
                 result.status, result.reason = "not installed", f"no {' and no '.join(lacking)} in this Python"
                 continue
             say(f"{name}: start and first epoch")
-            _read_packages(name)
-            child = stack.enter_context(Child(result, folder, threads))
+            _read_packages(name, cpu)
+            child = stack.enter_context(Child(result, folder, threads, cpu))
             if child.begin():
                 running.append(child)
         for number in range(rounds):
@@ -77,12 +82,19 @@ def bench(
                 say(f"round {number + 1} of {rounds}: {child.result.name}")
                 child.round()
     batch = min(spec.training.batch_size, count)
-    return Report(spec.name, count, batch, threads, rounds, machine, results)
+    epochs, length = _training(whole)
+    return Report(spec.name, count, batch, threads, rounds, epochs, length, machine, results)
 
 
-def _reduced(path: Path, settings: Sequence[str], samples: int | None, rounds: int) -> list[str]:
+def _training(found: Checked) -> tuple[int, int]:
+    """The epochs of a spec, and the samples that each of them trains on."""
+    training, count = found.loaded.spec.training, found.signature.sizes["train"]
+    steps = training.steps_per_epoch
+    return training.epochs, count if steps is None else min(count, steps * training.batch_size)
+
+
+def _reduced(found: Checked, samples: int | None, rounds: int) -> list[str]:
     """Overrides to full batches alone, and as many epochs as will be asked for."""
-    found = check(path, settings)
     training = found.loaded.spec.training
     count = min(samples or SAMPLES, found.signature.sizes["train"])
     if count > training.batch_size:
@@ -147,17 +159,17 @@ def _lacking(name: str) -> list[str]:
     return [package for package in CONTESTANTS[name][1] if importlib.util.find_spec(package) is None]
 
 
-def _read_packages(name: str) -> None:
+def _read_packages(name: str, cpu: bool) -> None:
     """Import them once, so that no contestant's start is timed with its files still on the disk."""
     words = f"import {', '.join(CONTESTANTS[name][1])}"
     quiet = subprocess.DEVNULL
-    subprocess.run([sys.executable, "-c", words], env=_environment(name), stdin=quiet, stdout=quiet, stderr=quiet)
+    subprocess.run([sys.executable, "-c", words], env=_environment(name, cpu), stdin=quiet, stdout=quiet, stderr=quiet)
 
 
 class Child:
     """The process of one contestant, suspended except while it is asked for something."""
 
-    def __init__(self, result: Result, folder: Path, threads: int) -> None:
+    def __init__(self, result: Result, folder: Path, threads: int, cpu: bool) -> None:
         self.result = result
         self._words = (folder / f"{result.name}.log").open("w+", encoding="utf-8", errors="replace")
         module = CONTESTANTS[result.name][0]
@@ -170,7 +182,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,
-            env=_environment(result.name),
+            env=_environment(result.name, cpu),
             text=True,
             encoding="utf-8",
             **group,
@@ -233,13 +245,15 @@ class Child:
         self._words.close()
 
 
-def _environment(name: str) -> dict[str, str]:
-    """All on the CPU, as this process found itself, with this very kerascli."""
+def _environment(name: str, cpu: bool) -> dict[str, str]:
+    """As this process found itself, with this very kerascli."""
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if name.startswith("keras-"):
-        found |= {"KERAS_BACKEND": name.removeprefix("keras-"), "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+        found["KERAS_BACKEND"] = name.removeprefix("keras-")
+        if cpu:
+            found |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
         found.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return found
 

@@ -21,6 +21,7 @@ WIDTH = 120
 @options.threads
 @click.option("--with", "engines", default=ENGINES, show_default=True, metavar="NAMES", help="Engines, with commas.")
 @click.option("--samples", type=click.IntRange(1), help="Training samples of an epoch; by default up to 12800.")
+@click.option("--cpu", is_flag=True, help="Let Keras see no GPU or TPU.")
 @options.offline
 @options.as_json
 def command(
@@ -30,12 +31,14 @@ def command(
     threads: int | None,
     engines: str,
     samples: int | None,
+    cpu: bool,
     as_json: bool,
 ) -> None:
     """Time a spec's training on every installed engine.
 
     Every engine runs in a process of its own with the same data, batches and cores. After a first epoch, which is
-    timed from the start of the process, rounds of one epoch are interleaved; speeds are their medians.
+    timed from the start of the process, rounds of one epoch are interleaved; speeds are their medians. The last line
+    names the engine with which the spec's whole training is over soonest on this machine.
 
     Example: kerascli bench configs/mnist_cnn.yaml --with numpy,keras-jax
     """
@@ -47,13 +50,15 @@ def command(
     unknown = [name for name in names if name not in ENGINES.split(",")]
     if unknown or not names:
         raise click.BadParameter(f"no engine `{', '.join(unknown)}`; there are {ENGINES}", param_hint="--with")
-    report = bench(spec, settings, rounds, threads, names, samples, lambda text: click.echo(text, err=True))
+    report = bench(spec, settings, rounds, threads, names, samples, lambda text: click.echo(text, err=True), cpu)
     if as_json:
         render.json_document(report.facts())
     else:
         console = render.out()
         console.width = console.width if console.is_terminal else WIDTH
         console.print(render.table(COLUMNS, report.rows(), range(1, len(COLUMNS)), report.heading()))
+        if advice := report.advice():
+            click.echo(advice)
         for result in report.results:
             if result.reason:
                 click.echo(f"{result.name}: {result.status}: {result.reason}", err=True)

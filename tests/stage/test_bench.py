@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -149,7 +150,9 @@ def _alive(group: int) -> bool:
 
 def report_of(**seconds: list[float]) -> Report:
     results = [Result(name.replace("_", "-"), "ran", 100, seconds=found) for name, found in seconds.items()]
-    return Report("net", 100, 10, 2, 3, {"processor": "slow"}, [*results, Result("torch", "not installed", 100)])
+    return Report(
+        "net", 100, 10, 2, 3, 20, 50, {"processor": "slow"}, [*results, Result("torch", "not installed", 100)]
+    )
 
 
 def test_speeds_are_medians_and_ratios_are_to_numpy_and_to_the_best_keras() -> None:
@@ -204,3 +207,27 @@ def test_plain_pytorch_has_the_net_with_as_many_parameters(config: str, tmp_path
     # PyTorch's recurrent cells have two biases, which are added.
     extra = {"lstm_text": 400, "rnn_text": 50}.get(path.stem, 0)
     assert sum(p.numel() for p in net.parameters) == found.graph.count(trainable=True) + extra
+
+
+def test_the_engine_that_is_through_first_is_recommended_and_plain_pytorch_is_no_engine() -> None:
+    report = report_of(numpy=[10.0], keras_jax=[4.0], torch_=[0.1])
+    for result, first in zip(report.results, (11.0, 100.0, 1.0, None), strict=True):
+        result.first_epoch_seconds = first
+    report.results[2].name = "torch"
+    # 1,000 samples: numpy starts in 1 s and needs 100 more, JAX in 96 s and needs 40
+    assert report.estimates() == {"numpy": 101, "keras-jax": 136}
+    assert report.advice() == (
+        "recommended here: --engine numpy: 20 epochs of 50 samples in about 2 min, with keras-jax in 2 min"
+    )
+    longer = dataclasses.replace(report, epochs=100)
+    assert longer.facts()["recommended"] == "keras-jax"
+    assert "KERAS_BACKEND=jax --engine keras: 100 epochs" in longer.advice()
+    assert dataclasses.replace(report, results=[Result("numpy", "failed", 100)]).advice() == ""
+
+
+def test_keras_sees_accelerators_unless_told_otherwise() -> None:
+    assert runner._environment("keras-jax", True)["JAX_PLATFORMS"] == "cpu"
+    assert runner._environment("keras-torch", True)["CUDA_VISIBLE_DEVICES"] == ""
+    assert runner._environment("keras-torch", False).get("CUDA_VISIBLE_DEVICES") == os.environ.get(
+        "CUDA_VISIBLE_DEVICES"
+    )
