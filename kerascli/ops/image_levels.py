@@ -145,7 +145,7 @@ class EqualiseTiles(Op):
         down, across = self.tiles
         area = (height // down) * (width // across)
         full, kind = np.asarray(LEVELS - 1, x.dtype), x.dtype
-        rows, columns = _near(height, down), _near(width, across)
+        rows, columns = near(height, down), near(width, across)
         image = np.arange(n)[:, None, None, None] * (down * across)
         channel = np.arange(channels) * LEVELS
 
@@ -200,7 +200,7 @@ class EqualiseTiles(Op):
         return 20 * super().flops(y, rows)
 
 
-def _near(size: int, tiles: int) -> list[tuple[Array, Array]]:
+def near(size: int, tiles: int) -> list[tuple[Array, Array]]:
     """For every pixel along an axis the tiles before and after it, and the share of each."""
     length = size // tiles
     place = (np.arange(size) - length / 2) / length
