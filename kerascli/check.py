@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerascli import keras_backend
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, infer, peek
 from kerascli.objective import Objective, objective
@@ -37,7 +38,11 @@ class Verdict:
 
 def check(path: Path | str, overrides: Sequence[str] = ()) -> Checked:
     """Every stage before training; the first that finds problems raises them all."""
-    loaded = load(path, overrides)
+    return checked(load(path, overrides))
+
+
+def checked(loaded: Loaded) -> Checked:
+    """The same of a spec that is read already."""
     drafts = outline(loaded)
     signature = peek(loaded, drafts)
     graph = infer(loaded, drafts, signature)
@@ -47,8 +52,11 @@ def check(path: Path | str, overrides: Sequence[str] = ()) -> Checked:
 
 
 def require_packages(loaded: Loaded) -> None:
-    """Raise E516 for each callback whose package is not installed. Only training needs it: a trained run opens."""
+    """Raise E516 for the engine and each callback whose package is not installed; a trained run opens without them."""
     problems = []
+    if loaded.spec.training.engine == "keras" and (found := keras_backend.fault()):
+        code, message, help = found
+        problems.append(Problem(code, message, loaded.document.span(("training", "engine")), help=help))
     for index, callback in enumerate(loaded.spec.callbacks):
         if callback.requires and importlib.util.find_spec(callback.requires) is None:
             name = type(callback).__name__

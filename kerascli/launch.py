@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from kerascli.check import Checked
 from kerascli.checkpoint import INTERVAL
 from kerascli.engine.team import cores
+from kerascli.engines.cluster import Cluster, require
 from kerascli.errors import Failure, Problem
 from kerascli.model import Model
 from kerascli.outcome import Outcome, of_completed
@@ -37,6 +38,7 @@ def train(
     threads: int | None = None,
     progress: Progress | None = None,
     save_every: float = INTERVAL,
+    cluster: Cluster | None = None,
 ) -> Outcome:
     """Train a checked spec and write its run directory.
 
@@ -46,6 +48,7 @@ def train(
     began = time.perf_counter()
     checked = pinned(checked, Path(runs))
     model, loaded = Model.of(checked), checked.loaded
+    cluster = _ready(model, cluster)
     run = Run.create(
         Path(runs),
         loaded.spec.name if run_name is None else _allowed(run_name),
@@ -55,7 +58,9 @@ def train(
         signature=signature_facts(model.signature),
     )
     told = Logged(progress or Silence(), run)
-    return _watched(run, told, model, lambda: Training(model, run, threads or cores(), told, save_every, began))
+    return _watched(
+        run, told, model, lambda: Training(model, run, threads or cores(), told, save_every, began, cluster=cluster)
+    )
 
 
 def resume(
@@ -64,6 +69,7 @@ def resume(
     threads: int | None = None,
     progress: Progress | None = None,
     save_every: float = INTERVAL,
+    cluster: Cluster | None = None,
 ) -> Outcome:
     """Go on with a run to the results that it would have without the break. `checked` is `resume.checked_again`'s.
 
@@ -80,16 +86,29 @@ def resume(
         outcome = of_completed(run, _metrics(run))
         (progress or Silence()).happened("run_ended", _ended(run, outcome))
         return outcome
-    run.lock()
     model = Model.of(checked)
+    cluster = _ready(model, cluster)
+    run.lock()
     try:
-        training = Training(model, run, threads or cores(), told, save_every, began, resumed=True)
+        training = Training(model, run, threads or cores(), told, save_every, began, True, cluster)
     except BaseException:
         run.unlock()
         raise
     run.resume()
     run.write_resolved(resolved(spec))
     return _watched(run, told, model, lambda: training, resumed=True)
+
+
+def _ready(model: Model, cluster: Cluster | None) -> Cluster:
+    """Where to compute, once it is sure that the engine can; Keras is loaded only where it is the engine."""
+    cluster = cluster or Cluster()
+    require(model.loaded, cluster)
+    if model.spec.training.engine == "keras":
+        cluster.prepare()
+        from kerascli.engines.keras_net import require_words
+
+        require_words(model)
+    return cluster
 
 
 def _nothing_to_do(run: Run) -> str:

@@ -17,8 +17,9 @@ from kerascli.spec import LayerWeights, Spec, load, resolved
 
 Place = tuple[str | int, ...]
 HELP = (
-    "resuming goes on with the same training; `training.epochs`, `expect`, `description` and callbacks' `verbose` "
-    "may change. To train something else from these weights, begin a run with `training.initial_weights: {name}`"
+    "resuming goes on with the same training; `training.epochs`, `training.engine`, `expect`, `description` and "
+    "callbacks' `verbose` may change. To train something else from these weights, begin a run with "
+    "`training.initial_weights: {name}`"
 )
 SHOWN = 5
 """Differences that are told, at most."""
@@ -96,7 +97,7 @@ def _differences(old: Any, new: Any, place: Place = ()) -> Iterator[tuple[Place,
 
 def _free(place: Place, old: Any, new: Any) -> bool:
     """Whether this may change: what is still to come, what is said, and where the data lie, for they are compared."""
-    if place == ("training", "epochs") or place[0] in ("expect", "description"):
+    if place in (("training", "epochs"), ("training", "engine")) or place[0] in ("expect", "description"):
         return True
     if place[0] == "callbacks":
         return place[-1] == "verbose"

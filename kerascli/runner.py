@@ -62,6 +62,10 @@ class Averages:
             with np.errstate(all="ignore"):  # a net that has come to infinity says so by its loss
                 measure.metric.add(sums, batch.truths[measure.output], outputs[measure.output], weight)
 
+    def is_broken(self) -> bool:
+        """Whether the loss is no finite number any more."""
+        return not math.isfinite(self.total)
+
     def state(self) -> dict[str, Any]:
         """The sums so far, as a checkpoint keeps them."""
         return {"total": self.total, "parts": self.parts, "samples": self.samples, "sums": self.sums}
@@ -148,13 +152,17 @@ class Runner:
         if key not in self._evaluation:
             program = evaluation_program(self.model.graph, self.model.targets, bool(weights), self.exact)
             self._evaluation[key] = self.session.add_program(program, batch)
+        batches = math.ceil(len(split) / batch)
+        return Evaluation(self, batches, self._evaluation[key], self.in_order(split, weights, batch))
+
+    def in_order(self, split: Split, weights: Mapping[str, Array], batch: int) -> Feed:
+        """Register a split whose samples are wanted one after the other."""
 
         def rows(number: int) -> Array | None:
             found = np.arange(number * batch, min((number + 1) * batch, len(split)))
             return found if len(found) else None
 
-        batches = math.ceil(len(split) / batch)
-        return Evaluation(self, batches, self._evaluation[key], self.feed(split, weights, batch, rows))
+        return self.feed(split, weights, batch, rows)
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""

@@ -29,6 +29,7 @@ from kerascli.losses.base import Loss
 from kerascli.metrics.base import Metric
 from kerascli.optimizers.base import Optimizer
 from kerascli.overrides import override
+from kerascli.search import Search
 from kerascli.sources.base import Source
 from kerascli.yamltext import Document
 
@@ -154,8 +155,8 @@ class Training(BaseModel):
     initial_weights: InitialWeights = None
     """Weights to start from: a `.keras`, `.weights.h5` or legacy `.h5` file, or a run; by structure for the whole
     model, or `{path: …, layers: [names]}` for some of its layers."""
-    engine: Literal["numpy"] = "numpy"
-    """What computes: kerascli's own NumPy engine, the only one so far."""
+    engine: Literal["numpy", "keras"] = "numpy"
+    """What computes: kerascli's own NumPy engine, or real Keras on JAX, TensorFlow or PyTorch."""
     convolution: Literal["auto", "direct"] = "auto"
     """`auto` may use faster algorithms of convolution, whose rounding differs in the last digits."""
 
@@ -195,6 +196,8 @@ class Spec(BaseModel):
     """What acts between epochs: early stopping, checkpoints and the like."""
     expect: dict[str, Annotated[str, BeforeValidator(_checked_bound)]] = {}
     """Bounds on the finished run's figures, such as `test_accuracy: ">= 0.98"`; a missed one makes `train` exit 1."""
+    search: Search | None = None
+    """What `kerascli sweep` varies; `train` takes the values as they are written elsewhere."""
 
     def bounds(self) -> dict[str, Bound]:
         """The bounds of `expect`, read."""

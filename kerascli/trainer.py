@@ -28,7 +28,8 @@ class Progress(Protocol):
 
     def batch_end(self, step: int, averages: Averages) -> None: ...
 
-    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None: ...
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> str | None:
+        """After an epoch and its validation. An answer ends the training, and is the reason."""
 
     def say(self, text: str) -> None: ...
 
@@ -79,13 +80,13 @@ class Trainer:
         program = training_program(model.graph, model.targets, bool(weights), runner.exact)
         self.job = session.add_program(program, self.batch)
         self.feed = runner.feed(train, weights, self.batch, self.rows)
-        self.validation = runner.evaluation(validation) if validation else None
+        self.validation = self.evaluation(validation) if validation else None
         self._order: tuple[int, Array] | None = None
         self.iteration = 0
         """Steps of the whole training that are done; with the seed, all random streams and the order of the samples."""
         self.epoch, self.step = 0, 0
         """Where training stands: the epoch at hand, and the steps of it that are done."""
-        self.averages = Averages(model)
+        self.averages = self.new_averages()
         self.states: list[State] | None = None
         """Of the callbacks; None until they have begun."""
         self.seconds = 0.0
@@ -99,6 +100,24 @@ class Trainer:
         self._began: float | None = None
         rate = self.spec.optimizer.learning_rate
         self._rate = rate if isinstance(rate, float) else self.spec.optimizer.rate(0, 0.0)
+
+    # ---- what an engine has of its own
+
+    @property
+    def engine(self) -> Mapping[str, Any]:
+        """What `run.json` says of the engine."""
+        return {"engine": "numpy"}
+
+    def evaluation(self, split: Split) -> Evaluation:
+        """An evaluation of one split; make it before the first step."""
+        return self.runner.evaluation(split)
+
+    def new_averages(self) -> Averages:
+        """The figures of an epoch, none of whose steps is done."""
+        return Averages(self.runner.model)
+
+    def settle(self) -> None:
+        """Bring weights, slots and figures to where `state` looks for them: the NumPy engine has them there."""
 
     # ---- what callbacks see
 
@@ -114,6 +133,7 @@ class Trainer:
         self.stop_reason = reason
 
     def get_weights(self) -> dict[str, Array]:
+        self.settle()
         return self.runner.parameters.copy()
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
@@ -128,9 +148,11 @@ class Trainer:
             self.averaged = wanted
 
     def save_model(self, path: Path) -> None:
+        self.settle()
         self._save_model(path)
 
     def save_weights(self, path: Path) -> None:
+        self.settle()
         self._save_weights(path)
 
     def say(self, text: str) -> None:
@@ -160,7 +182,7 @@ class Trainer:
             for callback, state in acting:
                 callback.epoch_end(state, self.epoch, logs, self)
             done, seconds = self.epoch, self.elapsed
-            self.epoch, self.step, self.averages, self.seconds = done + 1, 0, Averages(self.runner.model), 0.0
+            self.epoch, self.step, self.averages, self.seconds = done + 1, 0, self.new_averages(), 0.0
             self._began = None
             yield done, logs, rate, seconds
             self.pause()
@@ -180,26 +202,30 @@ class Trainer:
 
     def _steps(self, acting: list[tuple[Callback, State]]) -> None:
         """The steps of the epoch at hand that are not done yet."""
-        session, averages = self.runner.session, self.averages
-        busy = [(callback, state) for callback, state in acting if callback.every_batch]
+        session = self.runner.session
         if self._guard:
             self._guard.before_steps()
         while self.step < self.steps and not self.stop_reason:
             batch = self.feed.batch(self.iteration)
             rate = self.spec.optimizer.rate(self.iteration, self._rate)
             job = session.run(self.job, self.feed.number, batch.index, self.iteration, rate)
-            averages.add(session, job, batch)
-            if self._guard and not math.isfinite(averages.total):
-                self._guard.broken()
-            self.iteration, self.step = self.iteration + 1, self.step + 1
-            if busy:
-                logs = averages.logs()
-                for callback, state in busy:
-                    callback.batch_end(state, self.epoch, self.step - 1, logs, self)
-            self.progress.batch_end(self.step, averages)
-            self.pause()
-            if self._guard:
-                self._guard.after_step()
+            self.averages.add(session, job, batch)
+            self._step_done(acting)
+
+    def _step_done(self, acting: list[tuple[Callback, State]]) -> None:
+        """What follows a step."""
+        averages = self.averages
+        if self._guard and averages.is_broken():
+            self._guard.broken()
+        self.iteration, self.step = self.iteration + 1, self.step + 1
+        if busy := [(callback, state) for callback, state in acting if callback.every_batch]:
+            logs = averages.logs()
+            for callback, state in busy:
+                callback.batch_end(state, self.epoch, self.step - 1, logs, self)
+        self.progress.batch_end(self.step, averages)
+        self.pause()
+        if self._guard:
+            self._guard.after_step()
 
     def _tell_of_waiting(self, seconds: float) -> None:
         """Say once where steps have to wait for their samples, for then a faster net would not train faster."""
@@ -211,6 +237,7 @@ class Trainer:
     def pause(self) -> None:
         """A place where training may be interrupted and taken up again."""
         if self.interrupt:
+            self.settle()
             raise Interrupted
 
     @property
@@ -220,6 +247,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that decides how training goes on, as plain data and arrays."""
+        self.settle()
         parameters = self.runner.parameters
         still = {path: array for path, array in parameters.weights.items() if path not in parameters.spans}
         return {

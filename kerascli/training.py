@@ -19,6 +19,7 @@ from kerascli.callbacks.backup_and_restore import BackupAndRestore
 from kerascli.checkpoint import KEPT, Checkpoints, State
 from kerascli.diagnosis.examiner import Examiner
 from kerascli.diagnosis.finding import Finding
+from kerascli.engines.cluster import Cluster
 from kerascli.errors import Failure, Problem
 from kerascli.exporters import exporter
 from kerascli.exporters.base import Trained
@@ -68,10 +69,10 @@ class Logged:
     def batch_end(self, step: int, averages: Averages) -> None:
         self.inner.batch_end(step, averages)
 
-    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None:
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> str | None:
         figures = "  ".join(f"{name} {value:.6g}" for name, value in logs.items())
         self.run.say(f"epoch {epoch + 1}  {seconds:.1f} s  {figures}{'  *' if best else ''}")
-        self.inner.epoch_end(epoch, logs, rate, seconds, best)
+        return self.inner.epoch_end(epoch, logs, rate, seconds, best)
 
     def say(self, text: str) -> None:
         self.run.say(text)
@@ -102,6 +103,7 @@ class Training:
         save_every: float,
         began: float,
         resumed: bool = False,
+        cluster: Cluster | None = None,
     ) -> None:
         self.model, self.spec, self.run, self.progress = model, model.spec, run, progress
         self.data = read_data(model)
@@ -113,24 +115,25 @@ class Training:
         self.best: int | None = None
         self._best_value = float("inf")
         self._began, self._before = began, 0.0
-        self.runner = Runner(model, workers, trains=True)
+        keras = self.spec.training.engine == "keras"
+        self.runner = Runner(model, workers, trains=True, processes=False if keras else None)
         state = self.checkpoints.newest(progress.say) if resumed else None
         if state is None:
             self._start(resumed)
-        data = self.data
-        self.trainer = Trainer(
-            self.runner,
-            data.train,
-            data.validation,
-            run.path,
-            progress,
-            self.save_model,
-            self.save_weights,
-            self,
-        )
-        self.examiner = Examiner(model, data, self.trainer, self._tell)
+        self.trainer = self._trainer(cluster)
+        self.examiner = Examiner(model, self.data, self.trainer, self._tell)
         if state is not None:
             self._restore(state)
+
+    def _trainer(self, cluster: Cluster | None) -> Trainer:
+        """On the engine that the spec asks for; Keras is loaded only where it does."""
+        given = (self.runner, self.data.train, self.data.validation, self.run.path, self.progress)
+        saves = (self.save_model, self.save_weights)
+        if self.spec.training.engine == "numpy":
+            return Trainer(*given, *saves, self)
+        from kerascli.engines.keras_trainer import KerasTrainer
+
+        return KerasTrainer(*given, *saves, self, cluster)
 
     def _start(self, resumed: bool) -> None:
         """From the beginning."""
@@ -280,7 +283,7 @@ class Training:
         if not any(parts.values()) or any(figure.startswith("train_") for figure in self.spec.expect):
             parts["train"] = self.data.train
         known = {"validation": self.trainer.validation}
-        return {split: known.get(split) or self.runner.evaluation(part) for split, part in parts.items() if part}
+        return {split: known.get(split) or self.trainer.evaluation(part) for split, part in parts.items() if part}
 
     def _record(self, epoch: int, logs: Logs, rate: float, seconds: float) -> None:
         self.history.add(epoch, logs, rate, seconds)
@@ -290,7 +293,8 @@ class Training:
         if watched < self._best_value:
             self.best, self._best_value = epoch, watched
             self.save_weights(self.run.best_weights)
-        self.progress.epoch_end(epoch, logs, rate, seconds, self.best == epoch)
+        if reason := self.progress.epoch_end(epoch, logs, rate, seconds, self.best == epoch):
+            self.trainer.stop(reason)
         self.examiner.epoch_end(epoch, self.history.rows)
         last = epoch + 1 >= self.spec.training.epochs or self.trainer.stop_reason is not None
         if last or self.checkpoints.due(self.trainer.iteration, epoch_ended=True):

@@ -51,6 +51,7 @@ class Origin:
         """Take a copy, before a step."""
         if not self._small:
             return
+        self.trainer.settle()
         if self.kept is None:
             self.kept = Kept(self.trainer.iteration, self._copies())
         elif self.kept.iteration != self.trainer.iteration:

@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("evaluate latst", "did you mean `latest`?"),
         ("evaluate latest", "there are none yet: `kerascli train SPEC` makes one"),
         ("validate flowers.yaml --set callbacks=[{type:~EarlyStopping,monitor:~val_los}]", "did you mean `val_loss`?"),
-        ("train flowers.yaml --set training.engine=keras", "must be `numpy`"),
+        ("train flowers.yaml --set training.engine=torch", "must be `numpy` or `keras`"),
         ("train flowers.yaml -q --set training.initial_weights=a.keras", "there is no file"),
         ("explain early", "did you mean `EarlyStopping`?"),
         ("explain conv2", "did you mean `Conv2D`?"),
