@@ -15,7 +15,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.exporters.base import PREPROCESSING, Exporter, Trained
 from kerascli.exporters.onnx_program import translate, unknown
 from kerascli.exporters.onnx_sheet import Node, element
-from kerascli.exporters.quantization import WAYS, packed, unpacked
+from kerascli.exporters.quantization import SCALE, WAYS, packed, unpacked
 from kerascli.exporters.readback import Reading, run_python
 from kerascli.graph import Graph
 from kerascli.host import hosted
@@ -28,6 +28,8 @@ OPSET = 18
 """Of the standard operators; runtimes read it since 2023."""
 IR_VERSION = 8
 """Of the file, as old as that opset."""
+MOST = 2**31 - 2**24
+"""Bytes of weights; a file of this form ends at 2 GiB, nodes included."""
 BATCH = "batch"
 """What the size of the first axis is called."""
 INSTALL = "`pip install kerascli[onnx]`"
@@ -71,6 +73,9 @@ class Onnx(Exporter):
         if path.is_dir():
             message = f"`{path}` is a folder"
             raise Failure(Problem("E602", message, help=f"use `-o {path.name or 'model'}.onnx`"), exit_code=2)
+        if sum(array.nbytes for array in packed(trained.weights, trained.quantize).values()) > MOST:
+            message = "the weights are larger than the 2 GB that an ONNX file can hold"
+            raise Failure(Problem("E603", message, help="export to `keras` or `numpy` instead"))
         files.write_bytes(path, model(trained).SerializeToString())
         return [path]
 
@@ -87,9 +92,11 @@ def model(trained: Trained) -> onnx.ModelProto:
     graph = trained.graph.computed
     weights = unpacked(packed(trained.weights, trained.quantize))
     program = translate(graph, weights)
-    stored = [_stored(name, array) for name, array in program.constants.items()]
+    kept = [_kept(name, array, trained.quantize) for name, array in program.constants.items()]
+    stored = [tensor for tensors, _ in kept for tensor in tensors]
+    unpack = [node for _, nodes in kept for node in nodes]
     inner = helper.make_graph(
-        [_node(node) for node in program.nodes],
+        [*unpack, *(_node(node) for node in program.nodes)],
         trained.name,
         [_tensor(graph, name) for name in graph.inputs],
         [_tensor(graph, name) for name in graph.outputs],
@@ -122,10 +129,42 @@ def _tensor(graph: Graph, name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, _kind(element(node.dtype)), [BATCH, *node.shape])
 
 
-def _stored(name: str, array: Array) -> onnx.TensorProto:
-    from onnx import numpy_helper
+def _kept(name: str, array: Array, way: str | None) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
+    """The tensors that an array is kept as, and the nodes that make it of them, if it is not kept as it is.
 
-    return numpy_helper.from_array(array, name)
+    Rounded weights may lie in another order here, or be parts of an array: so the array is kept in fewer bits wherever
+    that gives it back as it is. Runtimes do these nodes once, when they load the file. They would not do
+    DequantizeLinear then; and onnxruntime makes a product behind it one of whole numbers, whose results are others.
+    """
+    from onnx import helper, numpy_helper
+
+    if array.dtype != np.float32 or array.ndim == 0 or way is None:
+        return [numpy_helper.from_array(array, name)], []
+    few, to = f"{name}:{way}", _kind(np.float32)
+    if way == "float16":
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), array, equal_nan=True):
+            return [numpy_helper.from_array(half, few)], [helper.make_node("Cast", [few], [name], few, to=to)]
+    elif (found := _scaled(array)) is not None:
+        numbers, scale = (
+            numpy_helper.from_array(part, each) for part, each in zip(found, (few, name + SCALE), strict=True)
+        )
+        cast = helper.make_node("Cast", [few], [f"{few}:float"], few, to=to)
+        return [numbers, scale], [cast, helper.make_node("Mul", [f"{few}:float", name + SCALE], [name], name + SCALE)]
+    return [numpy_helper.from_array(array, name)], []
+
+
+def _scaled(array: Array) -> tuple[Array, Array] | None:
+    """Whole numbers, and their scales along one of the axes, where the array is the one times the other."""
+    for axis in range(array.ndim):
+        over = tuple(k for k in range(array.ndim) if k != axis)
+        largest = np.abs(array).max(axis=over, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        numbers = np.rint(array / scale)
+        if 4 * scale.size < array.size and np.allclose(numbers * scale, array, rtol=1e-6, atol=0):
+            return numbers.astype(np.int8), scale
+    return None
 
 
 def _node(node: Node) -> onnx.NodeProto:
