@@ -118,7 +118,11 @@ def export(
     writer = exporter(form)
     if quantize is not None and quantize not in writer.quantizes:
         able = ", ".join(writer.quantizes)
-        help = f"`{form}` can store {able}" if able else "`numpy` can store int8 and float16, `safetensors` float16"
+        help = (
+            f"`{form}` can store {able}"
+            if able
+            else "`numpy` and `onnx` can store int8 and float16, `safetensors` float16"
+        )
         raise Failure(Problem("E602", f"`{form}` cannot store weights as {quantize}", help=help), exit_code=2)
     if problems := writer.problems(stored.graph):
         raise Failure(problems)

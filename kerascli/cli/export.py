@@ -47,8 +47,9 @@ def command(
     """Write the model of a run in another form.
 
     RUN is a run directory, a unique prefix of its name, `latest`, or an exported .keras file. What was written is read
-    back with another program where one is installed (Keras for its files, plain Python for `numpy`), and predictions
-    on random samples are compared. A difference that rounding does not explain is exit code 1.
+    back with another program where one is installed (Keras for its files, onnxruntime for `onnx`, plain Python for
+    `numpy`), and predictions on random samples are compared. A difference that rounding does not explain is exit
+    code 1.
 
     Example: kerascli export latest --format keras -o digits.keras
     """

@@ -1,7 +1,8 @@
-"""`export` to forms that need no Keras: NumPy files, safetensors, the spec; fewer bits; the check after writing."""
+"""`export` to forms that need no Keras: NumPy, ONNX, safetensors, the spec; fewer bits; the check after writing."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -83,6 +84,30 @@ def test_safetensors_hold_the_weights_by_path_with_name_and_version(ask: Shell) 
         assert all(np.array_equal(file.get_tensor(path), array) for path, array in weights.items())
 
 
+def test_an_onnx_file_predicts_in_onnxruntime_what_predict_does(ask: Shell) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    answer = ask("export", "digits", "--format", "onnx", "-o", "digits.onnx")
+    assert answer.code == 0 and answer.out.split() == ["digits.onnx"]
+    assert "read back, the largest difference of predictions is" in answer.err
+    x = np.random.default_rng(0).integers(0, 17, (70, 8, 8, 1)).astype(np.uint8)
+    np.save(ask.folder / "some.npy", x)
+    assert ask("predict", "digits", "some.npy", "-o", "expected.npy").code == 0
+    session = runtime.InferenceSession(ask.folder / "digits.onnx", providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(y, np.load(ask.folder / "expected.npy"), rtol=1e-5, atol=1e-5)
+    (output,) = session.get_outputs()
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"])[output.name] == [*map(str, range(10))]
+
+
+def test_an_onnx_file_keeps_fewer_bits_and_is_no_folder(ask: Shell) -> None:
+    pytest.importorskip("onnx")
+    answer = ask("export", "digits", "--format", "onnx", "--quantize", "int8", "-o", "few.onnx", "--json")
+    found = answer.document
+    assert answer.code == 0 and found["check"]["largest_difference"] < 1e-5 < found["quantize_difference"]
+    answer = ask("export", "digits", "--format", "onnx", "-o", "runs")
+    assert answer.code == 2 and "`runs` is a folder" in answer.err and "`-o runs.onnx`" in answer.err
+
+
 def test_the_spec_goes_out_and_is_valid(ask: Shell) -> None:
     answer = ask("export", "penguins", "--format", "yaml", "-o", "again.yaml")
     assert answer.code == 0 and "check skipped" in answer.err
@@ -105,17 +130,29 @@ def test_a_reader_that_fails_is_exit_code_1(ask: Shell, monkeypatch: pytest.Monk
     assert ask("export", "penguins", "--format", "keras", "-o", "unread.keras", "--no-verify").code == 0
 
 
-def test_without_keras_or_safetensors_it_is_said_how_to_get_them(ask: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_package_a_form_says_how_to_get_it(ask: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     answer = ask("export", "penguins", "--format", "keras", "-o", "unread.keras")
     assert answer.code == 0 and "check skipped: Keras is not installed: `pip install keras jax`" in answer.err
-    answer = ask("export", "penguins", "--format", "safetensors")
-    assert answer.code == 1 and "pip install kerascli[safetensors]" in answer.err
+    for form in ("safetensors", "onnx"):
+        answer = ask("export", "penguins", "--format", form)
+        assert answer.code == 1 and f"pip install kerascli[{form}]" in answer.err
+
+
+def test_without_onnxruntime_the_check_is_skipped(ask: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found(name) if name != "onnxruntime" else None)
+    answer = ask("export", "penguins", "--format", "onnx", "-o", "unread.onnx")
+    assert (
+        answer.code == 0 and "check skipped: onnxruntime is not installed: `pip install kerascli[onnx]`" in answer.err
+    )
+    assert (ask.folder / "unread.onnx").is_file()
 
 
 def test_what_a_form_cannot_do_is_said(ask: Shell) -> None:
     answer = ask("export", "penguins", "--format", "h5", "--quantize", "int8")
-    assert answer.code == 2 and "cannot store weights as int8" in answer.err and "`numpy` can store" in answer.err
+    assert answer.code == 2 and "cannot store weights as int8" in answer.err and "can store int8" in answer.err
     answer = ask("export", "penguins", "--format", "numpy", "-o", "birds.keras")
     assert answer.code == 2 and "birds.py" in answer.err
     answer = ask("export", "penguins", "--format", "numpi")
@@ -137,8 +174,9 @@ training: {epochs: 1}
     )
     (shell.folder / "t.csv").write_text("t,y\n" + "a,p\nb,q\nc,p\n" * 10)
     assert shell("train", "words.yaml", "-q").code == 0
-    answer = shell("export", "latest", "--format", "numpy")
-    assert answer.code == 1 and "StringLookup `look`" in answer.err and not (shell.folder / "words.py").exists()
+    for form, name in (("numpy", "words.py"), ("onnx", "words.onnx")):
+        answer = shell("export", "latest", "--format", form)
+        assert answer.code == 1 and "StringLookup `look`" in answer.err and not (shell.folder / name).exists()
 
 
 def test_the_help_names_the_forms(shell: Shell) -> None:
