@@ -30,6 +30,10 @@ class Kind(NamedTuple):
         return self.name in ("numeric", "integer", "date")
 
 
+LONG = ("text", "string")
+"""Kinds of columns that may hold long texts: they are never in memory as a whole."""
+
+
 @dataclass(frozen=True)
 class NumericColumn:
     """Numbers; NaN where the value is missing."""

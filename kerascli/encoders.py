@@ -146,6 +146,15 @@ class Category(BaseModel):
 
     def encode(self, column: Column, unseen: Unseen) -> Array:
         """Shapes: (n,) → (n, categories + 1) float32, or (n, 1) int32."""
+        found = self.slots(column, unseen)
+        if self.encoding == "integer":
+            return found[:, None]
+        encoded = np.zeros((len(found), self.width), np.float32)
+        encoded[np.arange(len(found)), found] = 1
+        return encoded
+
+    def slots(self, column: Column, unseen: Unseen) -> Array:
+        """The place of each value: (n,) int32."""
         assert isinstance(column, TextColumn)
         other = len(self.categories)
         slots = {text: slot for slot, text in enumerate(self.categories)}
@@ -153,16 +162,12 @@ class Category(BaseModel):
             [*(slots.get(text, other) for text in column.texts), other if self.fill is None else slots[self.fill]],
             np.int32,
         )
-        new = [code for code, text in enumerate(column.texts) if text not in slots]
-        for code in new:
-            if count := int((column.codes == code).sum()):
-                unseen.setdefault(self.name, Counter())[column.texts[code]] += count
-        found = slot_of_code[column.codes]
-        if self.encoding == "integer":
-            return found[:, None]
-        encoded = np.zeros((len(found), other + 1), np.float32)
-        encoded[np.arange(len(found)), found] = 1
-        return encoded
+        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.texts))
+        for text, count in zip(column.texts, counts.tolist(), strict=True):
+            if count and text not in slots:
+                unseen.setdefault(self.name, Counter())[text] += count
+        found: Array = slot_of_code[column.codes]
+        return found
 
 
 class Date(BaseModel):

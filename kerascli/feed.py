@@ -29,6 +29,9 @@ KEPT = 1 << 26
 """Bytes of streamed samples up to which they are read once and kept: small images need not be unpacked again."""
 AHEAD = 1 << 28
 """Bytes that the slots of a ring should not exceed; there are two at least."""
+MOST_SERVED = 1 << 29
+"""Bytes of what layers on the host, such as TextVectorization, may make of a split in memory before it is made a batch
+at a time instead."""
 Order = Callable[[int], Array | None]
 """The rows of each batch by its number; None behind the last."""
 
@@ -56,9 +59,18 @@ class Feed(Protocol):
 
 def feed(session: Session, model: Model, split: Split, weights: Mapping[str, Array], batch: int, order: Order) -> Feed:
     """Feed a split to the engine in batches of at most so many samples."""
-    if any(isinstance(samples, Streamed) for samples in (*split.inputs.values(), *split.targets.values())):
+    streamed = any(isinstance(samples, Streamed) for samples in (*split.inputs.values(), *split.targets.values()))
+    if streamed or _made(model, len(split)) > MOST_SERVED:
         return Staged(session, model, split, weights, batch, order)
     return Held(session, model, split, weights, order)
+
+
+def _made(model: Model, samples: int) -> int:
+    """Bytes that the host makes of so many samples; 0 where the engine reads them as they are."""
+    graph = model.graph.computed
+    if graph is model.graph:
+        return 0
+    return samples * sum(4 * math.prod(node.shape) for node in graph.nodes if node.name in graph.inputs)
 
 
 class Held:

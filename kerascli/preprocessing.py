@@ -109,19 +109,9 @@ class Preprocessing(BaseModel):
         """How the columns of the targets are read."""
         return {column: Kind(layout.kind) for layout in self.targets.values() for column in layout.columns}
 
-    def encode(
-        self, columns: Mapping[str, Column], unseen: Unseen, ready: Mapping[str, Array] = {}
-    ) -> dict[str, Array]:
-        """The inputs' arrays from raw columns; values that training never showed are counted in `unseen`.
-
-        `ready` are features that are encoded already.
-        """
-        encoded = {
-            feature.name: ready[feature.name]
-            if feature.name in ready
-            else feature.encode(columns[feature.name], unseen)
-            for feature in self.used
-        }
+    def encode(self, columns: Mapping[str, Column], unseen: Unseen) -> dict[str, Array]:
+        """The inputs' arrays from raw columns; values that training never showed are counted in `unseen`."""
+        encoded = {feature.name: feature.encode(columns[feature.name], unseen) for feature in self.used}
         return {
             name: np.concatenate([encoded[feature] for feature in layout.features], axis=1)
             for name, layout in self.inputs.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -71,17 +71,34 @@ class TextEncoder(TextOptions):
 
     def encode(self, texts: Sequence[str]) -> Array:
         """Shapes: n texts → (n, sequence_length) int32, or (n, vocabulary) float32."""
+        return self.placed(self.numbers(texts))
+
+    def numbers(self, texts: Sequence[str]) -> list[Array]:
+        """Of each text the numbers of those of its words that count, int32."""
         places = {word: number for number, word in enumerate(self.words, FIRST)}
-        encoded = np.zeros((len(texts), self.width), self.dtype)
-        for row, text in zip(encoded, texts, strict=True):
-            numbers = [places.get(word, 1) for word in tokens(text, self)]
-            match self.output:
-                case "int":
-                    self._place(row, numbers)
-                case "multi_hot":
-                    row[numbers] = 1
-                case "count":
-                    np.add.at(row, numbers, 1)
+        found = []
+        for text in texts:
+            words = [places.get(word, 1) for word in tokens(text, self)]
+            numbers: Collection[int] = words
+            if self.output == "int":
+                numbers = self._cut(words)
+            elif self.output == "multi_hot":
+                numbers = set(words)
+            found.append(np.fromiter(numbers, np.int32, len(numbers)))
+        return found
+
+    def placed(self, numbers: Sequence[Array]) -> Array:
+        """Shapes: the numbers of n texts → (n, sequence_length) int32, or (n, vocabulary) float32."""
+        encoded = np.zeros((len(numbers), self.width), self.dtype)
+        for row, own in zip(encoded, numbers, strict=True):
+            if self.output == "multi_hot":
+                row[own] = 1
+            elif self.output == "count":
+                np.add.at(row, own, 1)
+            elif self.padding == "pre":
+                row[len(row) - len(own) :] = own
+            else:
+                row[: len(own)] = own
         return encoded
 
     def decode(self, row: Array) -> str:
@@ -89,12 +106,8 @@ class TextEncoder(TextOptions):
         numbers = row[row > 0] if self.output == "int" else np.repeat(np.arange(len(row)), row.astype(int))
         return " ".join(self.words[n - FIRST] if n >= FIRST else "[?]" for n in numbers.tolist())
 
-    def _place(self, row: Array, numbers: list[int]) -> None:
-        kept = numbers[-len(row) :] if self.truncating == "pre" else numbers[: len(row)]
-        if self.padding == "pre":
-            row[len(row) - len(kept) :] = kept
-        else:
-            row[: len(kept)] = kept
+    def _cut(self, numbers: list[int]) -> list[int]:
+        return numbers[-self.width :] if self.truncating == "pre" else numbers[: self.width]
 
 
 def tokens(text: str, options: TextOptions) -> list[str]:

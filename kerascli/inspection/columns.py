@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerascli.columns import Column, Kind, NumericColumn, TextColumn
+from kerascli.columns import LONG, Column, Kind, NumericColumn, TextColumn
 from kerascli.encoders import Encoder
 from kerascli.inspection.facts import ColumnFacts, Numbers
 from kerascli.inspection.measure import figures_of
@@ -27,8 +27,6 @@ REPEATED = 5
 """Numbers that each occur so often, on average, may stand for categories."""
 FEWEST_COUNTED = 50
 """Fewer whole numbers may all be different by chance."""
-_LONG = ("text", "string")
-"""Kinds of columns that are never in memory as a whole."""
 
 
 def columns(source: Source, base: Path, preprocessing: Preprocessing) -> dict[str, ColumnFacts]:
@@ -36,7 +34,7 @@ def columns(source: Source, base: Path, preprocessing: Preprocessing) -> dict[st
     if not isinstance(source, _Tabular):
         return {}
     form, files = source.table_format(), source.files(base)
-    kinds = {name: kind for name, kind in preprocessing.kinds.items() if kind.name not in _LONG}
+    kinds = {name: kind for name, kind in preprocessing.kinds.items() if kind.name not in LONG}
     aims = preprocessing.target_kinds
     tables = {part: read_columns(path, form, kinds | aims) for part, path in files.items()}
     cuts = source.limited(source.cuts({part: len(table) for part, table in tables.items()}))
@@ -66,7 +64,7 @@ def _filled(feature: Encoder) -> str:
     fill = getattr(feature, "fill", None)
     if feature.drops:
         return "dropped rows"
-    if feature.kind in _LONG:
+    if feature.kind in LONG:
         return "an empty text"
     return f"`{fill}`" if isinstance(fill, str) else f"{fill:.6g}" if fill is not None else "a value of its own"
 

@@ -2,26 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
-from kerascli.columns import Column, NumericColumn, TextColumn, Unseen
+from kerascli.columns import LONG, Column, NumericColumn, TextColumn, Unseen
+from kerascli.encoders import Encoder, Text
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array, Preprocessing, TargetLayout
 from kerascli.sources.base import Split
 from kerascli.sources.decide import labels_of
-from kerascli.sources.table import MOST_PROBLEMS, Columns
+from kerascli.sources.packed import Packed, Texts, Whole, pack, wide
+from kerascli.sources.raw_arrays import require_rows
+from kerascli.sources.rows import require_finite
+from kerascli.sources.table import MOST_PROBLEMS, Columns, Format, blocks, read_columns
 from kerascli.sources.targets import encode_labels, require_two
 
 
 def encode_split(
-    preprocessing: Preprocessing, table: Columns, rows: Array, unseen: Unseen, encoded: Mapping[str, Array] = {}
+    preprocessing: Preprocessing,
+    table: Columns,
+    rows: Array,
+    unseen: Unseen,
+    texts: Mapping[str, Packed],
+    where: str | None,
 ) -> Split:
-    """Inputs and targets of some rows of a table; `encoded` are features of these rows that are encoded already."""
+    """Inputs and targets of some rows of a table; `texts` are the features of these rows that the table has not.
+
+    `where` tells what they are in a problem of values that are not finite; None allows those.
+    """
     columns = {name: column.take(rows) for name, column in table.by_name.items()}
     targets = {name: encode_target(layout, table, columns, rows) for name, layout in preprocessing.targets.items()}
-    return Split({**preprocessing.encode(columns, unseen, encoded)}, {**targets})
+    packed: dict[str, Packed] = {
+        feature.name: texts.get(feature.name) or pack(feature, columns[feature.name], unseen)
+        for feature in preprocessing.used
+    }
+    inputs = {name: wide([packed[own] for own in layout.features]) for name, layout in preprocessing.inputs.items()}
+    if where is not None:
+        numbers = {name: part.values for name, part in packed.items() if isinstance(part, Whole)}
+        require_finite({**numbers, **targets}, where)
+    return Split(inputs, {**targets})
+
+
+def pack_texts(preprocessing: Preprocessing, path: Path, form: Format, rows: Array, count: int) -> dict[str, Packed]:
+    """The features that are long texts, of these rows out of `count`; no more than some thousand are in memory."""
+    features = [feature for feature in preprocessing.used if feature.reading.name in LONG]
+    if not features:
+        return {}
+    found = {f.name: Texts(f.encoder if isinstance(f, Text) else None) for f in features}
+    wanted = np.zeros(count, bool)
+    wanted[rows] = True
+    for block in blocks(path, form, {feature.name: feature.reading for feature in features}):
+        chosen = np.flatnonzero(wanted[block.first : block.first + len(block)])
+        for name, texts in found.items():
+            column = block.by_name[name]
+            assert isinstance(column, TextColumn)
+            texts.add([column.texts[code] if code >= 0 else "" for code in column.codes[chosen].tolist()])
+    order = np.empty(len(rows), np.int64)
+    order[np.argsort(rows)] = np.arange(len(rows))
+    for texts in found.values():
+        texts.finish(order)
+    return {**found}
+
+
+def split_of_table(preprocessing: Preprocessing, path: Path, form: Format, unseen: Unseen, where: str | None) -> Split:
+    """All rows of a table that has targets."""
+    short = {name: kind for name, kind in preprocessing.kinds.items() if kind.name not in LONG}
+    table = read_columns(path, form, short | preprocessing.target_kinds)
+    require_rows(len(table), path)
+    require_kept([feature for feature in preprocessing.used if feature.name in short], table)
+    long = [feature for feature in preprocessing.used if feature.drops and feature.name not in short]
+    for block in blocks(path, form, {feature.name: feature.reading for feature in long}) if long else ():
+        require_kept(long, block)
+    every = np.arange(len(table))
+    texts = pack_texts(preprocessing, path, form, every, len(table))
+    return encode_split(preprocessing, table, every, unseen, texts, where)
 
 
 def encode_target(layout: TargetLayout, table: Columns, columns: Mapping[str, Column], rows: Array) -> Array:
@@ -92,7 +148,7 @@ def _label(column: Column, row: int) -> str:
     return column.texts[column.codes[row]] if isinstance(column, TextColumn) else f"{column.values[row]:g}"
 
 
-def require_kept(preprocessing: Preprocessing, table: Columns) -> None:
+def require_kept(features: Iterable[Encoder], table: Columns) -> None:
     """A row that training would have dropped cannot be predicted: say which."""
     problems = [
         Problem(
@@ -101,7 +157,7 @@ def require_kept(preprocessing: Preprocessing, table: Columns) -> None:
             table.place(row),
             help="this feature was trained with `missing: drop`",
         )
-        for feature in preprocessing.used
+        for feature in features
         if feature.drops
         for row in np.flatnonzero(table.by_name[feature.name].missing)[:MOST_PROBLEMS]
     ]
@@ -118,11 +174,3 @@ def describe_unseen(unseen: Unseen) -> list[str]:
         for name, counts in unseen.items()
         if (total := sum(counts.values()))
     ]
-
-
-def joined(splits: Sequence[Split]) -> Split:
-    """One after the other."""
-    inputs = {name: np.concatenate([np.asarray(s.inputs[name]) for s in splits]) for name in splits[0].inputs}
-    return Split(
-        {**inputs}, {name: np.concatenate([np.asarray(s.targets[name]) for s in splits]) for name in splits[0].targets}
-    )

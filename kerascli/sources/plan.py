@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kerascli.columns import Column, Kind, NumericColumn, TextColumn
+from kerascli.columns import LONG, Column, Kind, NumericColumn, TextColumn
 from kerascli.encoders import Category, Date, Encoder, Numeric, Raw
 from kerascli.errors import Failure, Problem, Span
 from kerascli.features import FeatureOptions
@@ -108,7 +108,7 @@ def make_plan(wishes: Wishes) -> Plan:
     features, raw = _features(inputs, wishes, train)
     goals = {name: target_kind(train.columns[name], between) for columns in targets.values() for name in columns}
     readings = {name: raw[name].reading if name in raw else _reading(options) for name, options in features.items()}
-    readings = {name: kind for name, kind in readings.items() if kind.name != "text"} | goals
+    readings = {name: kind for name, kind in readings.items() if kind.name not in LONG} | goals
     table = _columns(files["train"], wishes.form, readings)
     order = _spread(table, goals) if wishes.stratify else np.arange(len(table))
     own = {split: order[cut.rows] for split, cut in cuts.items() if cut.part == "train"}
@@ -116,7 +116,9 @@ def make_plan(wishes: Wishes) -> Plan:
     first = {name: column.take(rows["train"]) for name, column in table.by_name.items()}
     infos = {name: target_info(columns, first, goals, train, between) for name, columns in targets.items()}
     encoders = {
-        name: raw.get(name) or _fit(name, options, first[name]) for name, options in features.items() if name in first
+        name: raw.get(name) or _fit(name, options, first[name])
+        for name, options in features.items()
+        if name in raw or name in first
     }
     notes = (*_shown(files, seen, features, encoders), *_constant(goals, first), *_lists(infos), *dropped)
     return Plan(wishes, cuts, features, readings, table, rows, encoders, inputs, targets, infos, notes)

@@ -15,10 +15,10 @@ import numpy as np
 from kerascli.columns import TextColumn, Unseen
 from kerascli.errors import Failure, Problem
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
-from kerascli.sources.arrays import spread_evenly
+from kerascli.sources.arrays import part, spread_evenly
 from kerascli.sources.base import InputInfo, Source, Split
 from kerascli.sources.cells import numbers
-from kerascli.sources.encoded import describe_unseen, encode_split, joined, require_kept
+from kerascli.sources.encoded import describe_unseen, require_kept, split_of_table
 from kerascli.sources.jsonl import JsonLines, Objects
 from kerascli.sources.lines import TEXTS, only_text, open_lines
 from kerascli.sources.parquet import ParquetRows
@@ -41,6 +41,8 @@ from kerascli.sources.tabular import _Tabular
 from kerascli.sources.text_folder import TextFolder, encoded
 
 _ROWS = 4096
+_BYTES = 1 << 26
+"""Encoded samples that are made at a time, at most: so many rows, and bytes."""
 _KNOWN = (
     "inputs are .csv, .tsv, .jsonl, .parquet, .txt, .npy, .npz or .h5 files, images, folders, or `-` for standard input"
 )
@@ -118,7 +120,7 @@ def read_split(
     unseen: Unseen = {}
     form = table_format(str(path), preprocessing)
     if form and preprocessing.features:
-        split = _split_of_table(path, form, preprocessing, unseen)
+        split = split_of_table(preprocessing, path, form, unseen, None if allow_nan else f"`{path}`")
     elif path.suffix.lower() in ARCHIVES:
         split = split_of_archive(path, preprocessing, specs)
     else:
@@ -144,16 +146,15 @@ def read_source(
     if isinstance(source, _Tabular) and preprocessing.features:
         unseen: Unseen = {}
         parts = {
-            part: _split_of_table(path, source.table_format(), preprocessing, unseen)
-            for part, path in source.files(base).items()
+            own: split_of_table(
+                preprocessing, path, source.table_format(), unseen, None if source.allow_nan else f"the {own} table"
+            )
+            for own, path in source.files(base).items()
         }
         if source.stratify:
             parts["train"] = _rows_of(parts["train"], spread_evenly(parts["train"].targets))
         cuts = source.limited(source.cuts({part: len(split) for part, split in parts.items()}))
         splits = {name: _rows_of(parts[cut.part], cut.rows) for name, cut in cuts.items()}
-        if not source.allow_nan:
-            for name, split in splits.items():
-                require_finite({**split.inputs, **split.targets}, f"the {name} split")
         return splits, describe_unseen(unseen)
     encoding = {name: layout.encoding for name, layout in preprocessing.targets.items()}
     encoder = preprocessing.text if isinstance(source, TextFolder) else None
@@ -167,20 +168,9 @@ def read_source(
     return {name: encoded(split, encoder) if encoder else split for name, split in chosen.items()}, list(data.notes)
 
 
-def _split_of_table(path: Path, form: Format, preprocessing: Preprocessing, unseen: Unseen) -> Split:
-    """All rows of a table that has targets, encoded some thousand at a time."""
-    splits = []
-    with form.open(path) as table:
-        while len(columns := gather(table, preprocessing.kinds | preprocessing.target_kinds, _ROWS)):
-            require_kept(preprocessing, columns)
-            splits.append(encode_split(preprocessing, columns, np.arange(len(columns)), unseen))
-    require_rows(len(splits), path)
-    return joined(splits)
-
-
 def _rows_of(split: Split, rows: slice | Array) -> Split:
-    inputs = {name: array[rows] for name, array in split.inputs.items()}
-    return Split({**inputs}, {name: array[rows] for name, array in split.targets.items()})
+    inputs = {name: part(samples, rows) for name, samples in split.inputs.items()}
+    return Split(inputs, {name: part(samples, rows) for name, samples in split.targets.items()})
 
 
 def _require_alike(found: Preprocessing, wanted: Preprocessing) -> None:
@@ -243,21 +233,34 @@ def _line_blocks(
     """A text a line, or a table, from a file of lines or standard input."""
     if preprocessing.text:
         with open_lines(path, stdin) as lines:
-            for texts in lines.blocks(_ROWS):
-                yield {next(iter(specs)): preprocessing.text.encode(texts)}
+            for texts in lines.blocks(_at_once(preprocessing)):
+                yield of_texts(texts, preprocessing, specs, unseen)
         return
     name, features = only_text(preprocessing, specs), preprocessing.features
     with open_lines(path, stdin, preprocessing.encoding) as lines:
         if name and not (features and lines.is_table_with(features[0].name)):
-            for texts in lines.blocks(_ROWS):
-                if features:
-                    yield preprocessing.encode({features[0].name: TextColumn(np.arange(len(texts)), texts)}, unseen)
-                else:
-                    yield {name: np.array(texts, TEXTS).reshape(-1, *specs[name].shape)}
+            for texts in lines.blocks(_at_once(preprocessing)):
+                yield of_texts(texts, preprocessing, specs, unseen)
             return
         form = Separated(decimal=preprocessing.decimal, headed=bool(features))
         table = Objects(lines.name, lines) if features and lines.is_json else form.read(lines, lines.name)
         yield from table_blocks(table, preprocessing, specs, unseen, say)
+
+
+def _at_once(preprocessing: Preprocessing) -> int:
+    """Rows that are encoded at a time: a text as the words that it has takes as many numbers as there are words."""
+    width = preprocessing.text.width if preprocessing.text else sum(feature.width for feature in preprocessing.used)
+    return max(1, min(_ROWS, _BYTES // (4 * max(width, 1))))
+
+
+def of_texts(texts: list[str], preprocessing: Preprocessing, specs: Mapping[str, InputInfo], unseen: Unseen) -> Arrays:
+    """One text a sample, for a network that reads nothing else."""
+    ((name, info),) = specs.items()
+    if preprocessing.text:
+        return {name: preprocessing.text.encode(texts)}
+    if preprocessing.features:
+        return preprocessing.encode({preprocessing.features[0].name: TextColumn(np.arange(len(texts)), texts)}, unseen)
+    return {name: np.array(texts, TEXTS).reshape(-1, *info.shape)}
 
 
 def table_blocks(
@@ -267,10 +270,12 @@ def table_blocks(
     if not preprocessing.features and isinstance(table, Rows):
         yield from _number_blocks(table, *single(specs, table.name))
         return
-    rows, empty = 0, set(preprocessing.kinds)
+    rows, empty, most = 0, set(preprocessing.kinds), _at_once(preprocessing)
     while len(columns := gather(table, preprocessing.kinds, _ROWS)):
-        require_kept(preprocessing, columns)
-        yield preprocessing.encode(columns.by_name, unseen)
+        require_kept(preprocessing.used, columns)
+        for start in range(0, len(columns), most):
+            some = slice(start, start + most)
+            yield preprocessing.encode({name: each.take(some) for name, each in columns.by_name.items()}, unseen)
         rows += len(columns)
         empty -= {name for name, column in columns.by_name.items() if not column.missing.all()}
     require_rows(rows, Path(table.name))

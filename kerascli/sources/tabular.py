@@ -12,10 +12,9 @@ from kerascli.features import Features
 from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
 from kerascli.sources.arrays import lacking
 from kerascli.sources.base import Dataset, Signature, Source, Split, digest_of_files
-from kerascli.sources.encoded import describe_unseen, encode_split
+from kerascli.sources.encoded import describe_unseen, encode_split, pack_texts
 from kerascli.sources.layout import sample
 from kerascli.sources.plan import Plan, Wishes, forget, make_plan, read_further
-from kerascli.sources.rows import require_finite
 from kerascli.sources.table import Format, blocks
 from kerascli.sources.targets import resolve_encoding
 
@@ -86,10 +85,10 @@ class _Tabular(Source):
         unseen: Unseen = {}
         for split, rows in whole.rows.items():
             table, rows = whole.tables[plan.cuts[split].part], rows[: self.limit]
-            texts = self._encoded_texts(preprocessing, plan.wishes.files[plan.cuts[split].part], rows, len(table))
-            splits[split] = encode_split(preprocessing, table, rows, unseen, texts)
-            if not self.allow_nan:
-                require_finite({**splits[split].inputs, **splits[split].targets}, f"the {split} split")
+            path = plan.wishes.files[plan.cuts[split].part]
+            texts = pack_texts(preprocessing, path, plan.wishes.form, rows, len(table))
+            where = None if self.allow_nan else f"the {split} split"
+            splits[split] = encode_split(preprocessing, table, rows, unseen, texts, where)
         return Dataset(
             splits["train"],
             splits.get("validation"),
@@ -155,16 +154,3 @@ class _Tabular(Source):
             assert isinstance(column, TextColumn)
             chosen = np.flatnonzero(wanted[block.first : block.first + len(block)])
             yield from (column.texts[code] for code in column.codes[chosen].tolist() if code >= 0)
-
-    def _encoded_texts(self, preprocessing: Preprocessing, path: Path, rows: Array, count: int) -> dict[str, Array]:
-        """The features that are texts, of these rows out of `count`, encoded some thousand at a time."""
-        encoders = [feature for feature in preprocessing.features if isinstance(feature, Text)]
-        found = {text.name: np.empty((len(rows), text.encoder.width), text.encoder.dtype) for text in encoders}
-        places = np.full(count, -1)
-        places[rows] = np.arange(len(rows))
-        kinds = {text.name: text.reading for text in encoders}
-        for block in blocks(path, self.table_format(), kinds) if encoders else ():
-            own = places[block.first : block.first + len(block)]
-            for text in encoders if (own >= 0).any() else ():
-                found[text.name][own[own >= 0]] = text.encode(block.by_name[text.name].take(own >= 0), {})
-        return found

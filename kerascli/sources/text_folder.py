@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -15,14 +16,15 @@ from kerascli.files import cannot_read
 from kerascli.preprocessing import Array, InputLayout
 from kerascli.sources.base import Dataset, InputInfo, Split
 from kerascli.sources.folders import Files, _Folder, bytes_of
+from kerascli.sources.packed import numbered
 from kerascli.sources.rows import TEXT, Samples, Streamed
 from kerascli.text import Output, Side, TextEncoder, TextOptions
 
 TEXT_SUFFIXES = (".txt",)
 KEPT = 1 << 26
-"""Bytes of texts, or of numbers made of them, up to which they are kept in memory."""
+"""Bytes of texts up to which they are kept in memory."""
 _AT_ONCE = 1 << 10
-"""Files that are read at a time for the vocabulary."""
+"""Files that are read at a time for the vocabulary, and for the numbers of their words."""
 MOST_BYTES = 1 << 24
 """Larger files are no samples."""
 
@@ -130,7 +132,7 @@ class TextFolder(_Folder):
         if (options := self.options) is None:
             found = data.preprocessing.model_copy(update={"text_files": True})
             return replace(data, preprocessing=found)
-        encoder = TextEncoder.fit(_each(data.train.inputs[name]), options)
+        encoder = TextEncoder.fit(chain.from_iterable(_each(data.train.inputs[name])), options)
         layout = InputLayout(shape=(encoder.width,), dtype=encoder.dtype)
         found = data.preprocessing.model_copy(update={"text_files": True, "text": encoder, "inputs": {name: layout}})
         train = encoded(data.train, encoder)
@@ -138,18 +140,15 @@ class TextFolder(_Folder):
         return replace(data, train=train, validation=validation, test=test, preprocessing=found)
 
 
-def _each(texts: Samples) -> Iterator[str]:
+def _each(texts: Samples) -> Iterator[list[str]]:
+    """The texts, some at a time."""
     for start in range(0, len(texts), _AT_ONCE):
-        yield from (str(text) for text in texts[start : start + _AT_ONCE][:, 0].tolist())
+        yield [str(text) for text in texts[start : start + _AT_ONCE][:, 0].tolist()]
 
 
 def as_numbers(texts: Samples, encoder: TextEncoder) -> Samples:
-    """Texts (n, 1) as numbers: all at once where they take little room."""
-    if not isinstance(texts, Streamed):
-        return encoder.encode(list(_each(texts)))
-    dtype = np.dtype(encoder.dtype)
-    found = texts.made(lambda values, rows: encoder.encode(list(_each(values))), (encoder.width,), dtype)
-    return found[:] if len(texts) * encoder.width * dtype.itemsize <= KEPT else found
+    """Texts (n, 1) as numbers."""
+    return numbered(_each(texts), encoder)
 
 
 def encoded(split: Split, encoder: TextEncoder) -> Split:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -196,22 +197,54 @@ print(json.dumps(watch.seen))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists() or not forks(), reason="memory is read from /proc")
-def test_memory_holds_a_few_batches_of_data_several_times_its_size(tmp_path: Path) -> None:
-    """315 MB of images; no process has a third of that for itself, nor more in the last epoch than in the first."""
+def hdf5_file(folder: Path) -> str:
+    """315 MB of images."""
     samples, sample = 1600, np.arange(256 * 256 * 3).astype(np.uint8).reshape(256, 256, 3)
-    with h5py.File(tmp_path / "data.h5", "w", libver="latest") as file:
+    with h5py.File(folder / "data.h5", "w", libver="latest") as file:
         x = file.create_dataset("x_train", (samples, 256, 256, 3), "u1", chunks=(1, 256, 256, 3), compression=1)
         for row in range(0, samples, 50):
             x[row] = sample * (row % 3)  # rows that are not written are zeros, and take no room in the file
         file["y_train"] = np.arange(samples) % 3
-    layers = "[{type: CenterCrop, height: 4, width: 4}, Flatten, {type: Dense, units: 3}]"
+    return "dataset: {type: hdf5, path: data.h5}\nlayers: [{type: CenterCrop, height: 4, width: 4}, Flatten, "
+
+
+def image_folder(folder: Path) -> str:
+    """As many images, in files of two pictures."""
+    Image = pytest.importorskip("PIL.Image")
+    for name in "abc":
+        (folder / "data" / name).mkdir(parents=True)
+    for number in range(1600):
+        path = folder / "data" / "abc"[number % 3] / f"{number}.png"
+        if number < 2:
+            Image.fromarray(np.full((256, 256, 3), 90 * number, np.uint8)).save(path, compress_level=1)
+        else:
+            path.hardlink_to(folder / "data" / "abc"[number % 2] / f"{number % 2}.png")
+    dataset = "{type: image_folder, path: data, image_size: 256}"
+    return f"dataset: {dataset}\nlayers: [{{type: CenterCrop, height: 4, width: 4}}, Flatten, "
+
+
+def table(folder: Path) -> str:
+    """320 MB of numbers, made of the words of 8,000 texts."""
+    words = np.random.default_rng(0).integers(12_000, size=(8_000, 12)).tolist()
+    rows = [f"{' '.join(f'w{word}' for word in row)},{'abc'[number % 3]}\n" for number, row in enumerate(words)]
+    (folder / "data.csv").write_text("".join(["text,label\n", *rows]))
+    feature = "{kind: text, vocabulary: 10000, output: multi_hot}"
+    return f"dataset: {{type: csv, path: data.csv, target: label, features: {{text: {feature}}}}}\nlayers: ["
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists() or not forks(), reason="memory is read from /proc")
+@pytest.mark.parametrize("write", [hdf5_file, image_folder, table])
+def test_memory_holds_a_few_batches_of_data_several_times_its_size(
+    write: Callable[[Path], str], tmp_path: Path
+) -> None:
+    """No process has a third of the data for itself, nor more in the last epoch than in the first."""
     (tmp_path / "spec.yaml").write_text(
-        f"dataset: {{type: hdf5, path: data.h5}}\nlayers: {layers}\nloss: {{type: SparseCategoricalCrossentropy, "
-        "from_logits: true}\ntraining: {epochs: 2, batch_size: 32}\n"
+        f"{write(tmp_path)}{{type: Dense, units: 3}}]\n"
+        "loss: {type: SparseCategoricalCrossentropy, from_logits: true}\n"
+        "training: {epochs: 2, batch_size: 32}\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    assert max(seen) < 105 and seen[-1] <= seen[0] + 8, seen
+    assert max(seen) < 105 and seen[-1] <= seen[0] + 16, seen  # a reader may hold two batches at that moment
