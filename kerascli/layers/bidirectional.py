@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, snake_case
 from kerascli.layer import Context, Layer, WeightSpec
-from kerascli.layers.rnn_base import _Sequence
+from kerascli.layers.rnn_base import _Walking
 from kerascli.ops.elementwise import add, multiply
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.recurrent import reverse
@@ -27,11 +27,11 @@ class Bidirectional(Layer):
     references = ("initial_state",)
 
     layer: Layer
-    """The recurrent layer that reads forwards."""
+    """The first recurrent layer, which reads forwards unless it has `go_backwards: true`."""
     merge_mode: Literal["concat", "sum", "mul", "ave"] | None = "concat"
     """How the outputs become one: joined, added, multiplied, averaged; null leaves two, the second read as `name:1`."""
     backward_layer: Layer | None = None
-    """The layer that reads backwards (`go_backwards: true`); by default one like `layer`, with its own weights."""
+    """The layer that reads the other way; by default one like `layer`, with its own weights."""
     initial_state: list[str] | None = None
     """Names of the layers that give the states before the first step: those of `layer`, then those of the other."""
 
@@ -47,13 +47,14 @@ class Bidirectional(Layer):
             },
             ((4, 2),),
         ),
+        Example({"layer": {"type": "ConvLSTM1D", "filters": 2, "kernel_size": 2}}, ((3, 4, 2),)),
     )
 
     @field_validator("layer", "backward_layer")
     @classmethod
     def _recurrent(cls, layer: Layer | None) -> Layer | None:
-        if layer is not None and not isinstance(layer, _Sequence):
-            raise PydanticCustomError("bidirectional", "must be a recurrent layer: SimpleRNN, LSTM, GRU or RNN")
+        if layer is not None and not isinstance(layer, _Walking):
+            raise PydanticCustomError("bidirectional", "must be a recurrent layer, such as LSTM, RNN or ConvLSTM2D")
         for key in ("inputs", "initial_state"):
             if layer is not None and getattr(layer, key) is not None:
                 message = "reads what Bidirectional reads: leave out its `{key}`"
@@ -71,21 +72,25 @@ class Bidirectional(Layer):
                 raise PydanticCustomError("bidirectional", message, {"key": key})
         return self
 
-    def pair(self) -> tuple[_Sequence, _Sequence]:
+    def pair(self) -> tuple[_Walking, _Walking]:
         """Both layers."""
-        assert isinstance(self.layer, _Sequence)
-        assert self.backward_layer is None or isinstance(self.backward_layer, _Sequence)
-        return self.layer, self.backward_layer or self.layer.model_copy(update={"go_backwards": True})
+        assert isinstance(self.layer, _Walking)
+        assert self.backward_layer is None or isinstance(self.backward_layer, _Walking)
+        return self.layer, self.backward_layer or self.layer.model_copy(
+            update={"go_backwards": not self.layer.go_backwards}
+        )
 
     def infer_shape(self, *shapes: Shape, initial_state: tuple[Shape, ...] = ()) -> Shape:
         forward, backward = self.pair()
         given = (*shapes[1:], *initial_state)
-        count = len(forward.state_shapes())
-        both = count + len(backward.state_shapes())
+        count = forward.state_count
+        both = count + backward.state_count
         if len(given) not in (0, both):
             raise ShapeError(f"it takes {both} initial states, those of both directions, not {len(given)}")
         one = forward.infer_shape(shapes[0], *given[:count])
         other = backward.infer_shape(shapes[0], *given[count:])
+        if self.merge_mode is not None and one[:-1] != other[:-1]:
+            raise ShapeError(f"the outputs of both ways must have one shape, not {one} and {other}")
         if self.merge_mode == "concat":
             return (*one[:-1], one[-1] + other[-1])
         if self.merge_mode is not None and one != other:
@@ -101,11 +106,11 @@ class Bidirectional(Layer):
 
     def carry(self, *shapes: Shape) -> dict[str, Shape]:
         ways = zip(("forward", "backward"), self.pair(), strict=True)
-        return {f"{way}_{key}": shape for way, layer in ways for key, shape in layer.carry().items()}
+        return {f"{way}_{key}": shape for way, layer in ways for key, shape in layer.carry(shapes[0]).items()}
 
     def nested(self, states: Sequence[Any]) -> list[Any]:
         forward, backward = self.pair()
-        count = len(forward.state_shapes())
+        count = forward.state_count
         return [*forward.nested(states[:count]), *backward.nested(states[count:])]
 
     def declare(self, *shapes: Shape, **_: Any) -> tuple[WeightSpec, ...]:
@@ -123,7 +128,7 @@ class Bidirectional(Layer):
     ) -> Value:
         x, *given = (*xs, *initial_state)
         forward, backward = self.pair()
-        count = len(forward.state_shapes())
+        count = forward.state_count
         outputs: list[Value] = []
         last: list[Value] = []
         for way, layer, states in (("forward_", forward, given[:count]), ("backward_", backward, given[count:])):

@@ -3,11 +3,11 @@
 Legend: T time steps, E C extents and channels of a step's input, A extents of the state, F filters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.activations import Sigmoid, Tanh
@@ -27,6 +27,7 @@ from kerascli.layers.arguments import (
     penalise,
     rank,
 )
+from kerascli.layers.rnn_base import _Walking
 from kerascli.layers.rnn_lstm import _ForgetOne
 from kerascli.layers.windows import AXES, outputs
 from kerascli.ops import reduction
@@ -45,7 +46,7 @@ Weights = Mapping[str, Value]
 """The declared weights by name."""
 
 
-class _ConvLSTM(_Affine):
+class _ConvLSTM(_Affine, _Walking):
     """i, f, o = recurrent_activation(x ∗ W + h ∗ U + b), g = activation(x ∗ W + h ∗ U + b), c ← f c + i g,
     h ← o activation(c); W, U and b hold i, f, g, o one after the other.
 
@@ -53,7 +54,6 @@ class _ConvLSTM(_Affine):
     steps' inputs are convolved in one call. Source: Shi et al., 2015.
     """
 
-    references = ("initial_state",)
     axes: ClassVar[int]
     """Axes that a window slides over."""
 
@@ -89,25 +89,6 @@ class _ConvLSTM(_Affine):
     """Share of the state dropped in training where it is convolved, for every gate others, the same at every step."""
     seed: int | None = None
     """Seed of the dropout; by default it follows from the spec's."""
-    return_sequences: bool = False
-    """Whether the output is the state at every step, in the order they are read, rather than the last one."""
-    return_state: bool = False
-    """Whether the last h and c are outputs too, read as `name:1` and `name:2`."""
-    go_backwards: bool = False
-    """Whether the sequence is read from its end."""
-    stateful: bool = False
-    """Whether a batch goes on with the states of the one before (not supported)."""
-    unroll: bool = False
-    """Accepted for Keras's sake: steps are always laid out one by one before training starts."""
-    zero_output_for_mask: bool = False
-    """Whether a masked step gives zeros rather than the state before it."""
-
-    @field_validator("stateful")
-    @classmethod
-    def _unsupported(cls, value: bool) -> bool:
-        if value:
-            raise PydanticCustomError("unsupported", "is not supported")
-        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -132,8 +113,12 @@ class _ConvLSTM(_Affine):
                 raise ShapeError(f"an initial state is {state}, as the output of a step is, not {other}")
         return (shape[0], *state) if self.return_sequences else state
 
-    def infer_further(self, shape: Shape, *states: Shape, **_: Any) -> tuple[Shape, ...]:
-        return (self._state_shape(shape),) * 2 if self.return_state else ()
+    @property
+    def state_count(self) -> int:
+        return 2
+
+    def state_shapes(self, sequence: Shape) -> tuple[Shape, ...]:
+        return (self._state_shape(sequence),) * 2
 
     def _state_shape(self, shape: Shape) -> Shape:
         """Of h and c, as the spec sees them."""
@@ -166,20 +151,20 @@ class _ConvLSTM(_Affine):
         return tuple(replace(spec, group="cell") for spec in (kernel, recurrent, *bias))
 
     # ------------------------------------------------------------ numbers
-    def call(
-        self, context: Context, w: Weights, x: Value, *states: Value, initial_state: tuple[Value, ...] = ()
-    ) -> Value:
+    def walk(
+        self, context: Context, w: Weights, x: Value, initial: Sequence[Value], way: str = "", zero: bool | None = None
+    ) -> tuple[Value, tuple[Value, ...]]:
+        mask = None if initial else context.masks[0]
+        start = [*initial] or [context.carried[way + key] for key in self.carry(x.shape)]
         z = self._projected(context, w, permute(x, self._last(tuple(range(len(x.shape))), 1)))
-        given = [permute(s, self._last(tuple(range(len(s.shape))), 0)) for s in (*states, *initial_state)]
-        y, last = self._run(context, w, z, (given[0], given[1]) if given else None)
-        found = [self._channels_back(each) for each in (y, *(last if self.return_state else ()))]
-        for each in found:
-            penalise(context, self.activity_regularizer, each)
-        context.further.extend(found[1:])
-        return found[0]
-
-    def mask(self, context: Context, *xs: Value, **_: Any) -> Value | None:
-        return context.masks[0] if self.return_sequences else None
+        given = [permute(s, self._last(tuple(range(len(s.shape))), 0)) for s in start]
+        zeroed = (self.zero_output_for_mask if zero is None else zero) and not self.unroll  # as Keras has it
+        y, ends = self._run(context, w, z, (given[0], given[1]) if given else None, _counting(mask), zeroed)
+        last = [self._channels_back(each) for each in ends]
+        context.updates.update(zip((way + key for key in self.carry(x.shape)), last, strict=False))
+        if self.return_state:
+            last = [penalise(context, self.activity_regularizer, each) for each in last]
+        return penalise(context, self.activity_regularizer, self._channels_back(y)), tuple(last)
 
     def _projected(self, context: Context, w: Weights, x: Value) -> Value:
         """The inputs' share of all gates at all steps: (T, E, C) → (T, A, 4F)."""
@@ -193,25 +178,31 @@ class _ConvLSTM(_Affine):
         return unfold(bias_add(z, w["bias"]) if self.use_bias else z, x.shape[0])
 
     def _run(
-        self, context: Context, w: Weights, z: Value, state: tuple[Value, Value] | None
+        self,
+        context: Context,
+        w: Weights,
+        z: Value,
+        state: tuple[Value, Value] | None,
+        mask: Value | None,
+        zeroed: bool,
     ) -> tuple[Value, tuple[Value, Value]]:
         """The output, and the last h and c; no state is one of zeros."""
         drops: list[Value] = []
         if context.training and self.recurrent_dropout:
             drops = [self._drop(z) for _ in range(4)]
-        steps, kept = unstack(z), self._kept(context, len(z.shape) - 1)
-        found: list[Value] = []
+        steps = unstack(z)
+        kept = None if mask is None else [reshape(each, (1,) * (len(z.shape) - 1)) for each in unstack(mask)]
+        found: dict[int, Value] = {}
         for t in step_order(len(steps), self.go_backwards):
             new = self._step(w, steps[t], state, drops)
             y = new[0]
             if kept is not None:
                 before = state or (0.0, 0.0)
                 new = where(kept[t], new[0], before[0]), where(kept[t], new[1], before[1])
-                y = where(kept[t], y, 0.0) if self.zero_output_for_mask else new[0]
-            state = new
-            found.append(y)
+                y = where(kept[t], y, 0.0) if zeroed else new[0]
+            state, found[t] = new, y
         assert state is not None
-        return stack(found) if self.return_sequences else found[-1], state
+        return stack([found[t] for t in range(len(steps))]) if self.return_sequences else y, state
 
     def _step(self, w: Weights, z: Value, state: tuple[Value, Value] | None, drops: list[Value]) -> tuple[Value, Value]:
         """h and c after a step, from its projected input (A, 4F) and those before it."""
@@ -235,19 +226,6 @@ class _ConvLSTM(_Affine):
     def _drop(self, z: Value) -> Value:
         return keep_mask(z.trace, (*z.shape[1:-1], self.filters), self.recurrent_dropout, self.seed)
 
-    def _kept(self, context: Context, axes: int) -> list[Value] | None:
-        """For each step whether it counts, with axes to meet the state's; a step counts where any of its places does.
-
-        Departure from Keras: on JAX, unless unrolled, Keras lines the mask up with a wrong axis of the state, or fails.
-        """
-        mask = context.masks[0]
-        if mask is None:
-            return None
-        if len(mask.shape) > 1:
-            inner = tuple(range(1, len(mask.shape)))
-            mask = greater(reduction.max(cast(mask, "float"), inner), 0.0)
-        return [reshape(each, (1,) * axes) for each in unstack(mask)]
-
     def _channels_back(self, y: Value) -> Value:
         """The spec's order of axes, given channels last."""
         if not self._first:
@@ -261,6 +239,16 @@ class _ConvLSTM(_Affine):
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         return {"data_format": self.data_format or "channels_last"}
+
+
+def _counting(mask: Value | None) -> Value | None:
+    """Whether each step counts, (T,): a step counts where any of its places does.
+
+    Departure from Keras: on JAX, unless unrolled, Keras lines the mask up with a wrong axis of the state, or fails.
+    """
+    if mask is None or len(mask.shape) == 1:
+        return mask
+    return greater(reduction.max(cast(mask, "float"), tuple(range(1, len(mask.shape)))), 0.0)
 
 
 class ConvLSTM1D(_ConvLSTM):

@@ -17,8 +17,8 @@ from kerascli.ops.shape import batch_major, cut, reshape
 from kerascli.regularizers import Regularizer
 
 
-class _Sequence(Layer):
-    """Walks cells along a sequence (T, E) and gives the state of the last one, at the end or at every step."""
+class _Walking(Layer):
+    """A layer that reads a sequence step by step, from either end; Bidirectional holds two of them."""
 
     references = ("initial_state",)
 
@@ -34,6 +34,47 @@ class _Sequence(Layer):
     """Accepted for Keras's sake: steps are always laid out one by one before training starts."""
     zero_output_for_mask: bool = False
     """Whether a masked step gives zeros rather than the state before it."""
+
+    @property
+    def state_count(self) -> int:
+        """How many states it has."""
+        raise NotImplementedError
+
+    def state_shapes(self, sequence: Shape) -> tuple[Shape, ...]:
+        """Of its states."""
+        raise NotImplementedError
+
+    def walk(
+        self, context: Context, w: Weights, x: Value, initial: Sequence[Value], way: str = "", zero: bool | None = None
+    ) -> tuple[Value, tuple[Value, ...]]:
+        """The outputs at every time, at the place of that time whichever way the sequence is read; or the last one.
+
+        And the last states, where they are asked for. With initial states given, a mask is not heeded: Keras only
+        passes it on. `way` goes before the names of what a batch hands on to the next; `zero` instead of
+        `zero_output_for_mask`.
+        """
+        raise NotImplementedError
+
+    def infer_further(self, sequence: Shape, *states: Shape, **_: Any) -> tuple[Shape, ...]:
+        return self.state_shapes(sequence) if self.return_state else ()
+
+    def carry(self, sequence: Shape, *states: Shape) -> dict[str, Shape]:
+        return {f"state_{k}": s for k, s in enumerate(self.state_shapes(sequence))} if self.stateful else {}
+
+    def call(
+        self, context: Context, w: Weights, x: Value, *states: Value, initial_state: Value | tuple[Value, ...] = ()
+    ) -> Value:
+        given = [initial_state] if isinstance(initial_state, Value) else initial_state
+        y, last = self.walk(context, w, x, [*states, *given])
+        context.further += last if self.return_state else ()
+        return reverse(y) if self.return_sequences and self.go_backwards else y
+
+    def mask(self, context: Context, *xs: Value) -> Value | None:
+        return context.masks[0] if self.return_sequences else None
+
+
+class _Sequence(_Walking):
+    """Walks cells along a sequence (T, E) and gives the state of the last one, at the end or at every step."""
 
     initial_state: str | list[str] | None = None
     """Name or names of the layers that give the states before the first step; zeros by default."""
@@ -57,18 +98,16 @@ class _Sequence(Layer):
             )
         for cell in self.named_cells().values():
             cell.check()
-        self._check_states([*states, *self._listed(initial_state)], bool(states and self.initial_state))
+        given = [initial_state] if isinstance(self.initial_state, str) else initial_state
+        self._check_states(sequence, [*states, *given], bool(states and self.initial_state))
         return (sequence[0], self._units()) if self.return_sequences else (self._units(),)
 
-    def infer_further(self, *shapes: Shape, **_: Any) -> tuple[Shape, ...]:
-        return self.state_shapes() if self.return_state else ()
+    @property
+    def state_count(self) -> int:
+        return sum(len(cell.state_names) for cell in self.named_cells().values())
 
-    def state_shapes(self) -> tuple[Shape, ...]:
-        """Of the states of all cells."""
+    def state_shapes(self, sequence: Shape) -> tuple[Shape, ...]:
         return tuple((cell.units,) for cell in self.named_cells().values() for _ in cell.state_names)
-
-    def carry(self, *shapes: Shape) -> dict[str, Shape]:
-        return {f"state_{k}": shape for k, shape in enumerate(self.state_shapes())} if self.stateful else {}
 
     def nested(self, states: Sequence[Any]) -> list[Any]:
         cells = list(self.named_cells().values())
@@ -87,25 +126,11 @@ class _Sequence(Layer):
         return tuple(specs)
 
     # ------------------------------------------------------------ numbers
-    def call(self, context: Context, w: Weights, *xs: Value, initial_state: Value | tuple[Value, ...] = ()) -> Value:
-        x, *states = xs
-        y, last = self.walk(context, w, x, [*states, *self._listed(initial_state)])
-        context.further += last if self.return_state else ()
-        return reverse(y) if self.return_sequences and self.go_backwards else y
-
-    def mask(self, context: Context, *xs: Value) -> Value | None:
-        return context.masks[0] if self.return_sequences else None
-
     def walk(
         self, context: Context, w: Weights, x: Value, initial: Sequence[Value], way: str = "", zero: bool | None = None
     ) -> tuple[Value, tuple[Value, ...]]:
-        """The outputs at every time, at the place of that time whichever way the sequence is read; or the last one.
-
-        And the last states, where they are asked for. With initial states given, a mask is not heeded: Keras only
-        passes it on. `way` goes before the names of what a batch hands on to the next.
-        """
         mask = None if initial else context.masks[0]
-        start = list(initial) or [context.carried[way + key] for key in self.carry()]
+        start = list(initial) or [context.carried[way + key] for key in self.carry(x.shape)]
         y = x
         last: tuple[Value, ...] = ()
         cells, state = self.named_cells(), self.return_state or self.stateful
@@ -124,7 +149,7 @@ class _Sequence(Layer):
                 state,
             )
             last += ends
-        context.updates.update(zip((way + key for key in self.carry()), last, strict=False))
+        context.updates.update(zip((way + key for key in self.carry(x.shape)), last, strict=False))
         zeroed = self.zero_output_for_mask if zero is None else zero
         if zeroed and mask is not None and not self.unroll:  # Keras's unrolled steps keep the state before
             y = self._zeroed(batch_major(y), batch_major(mask))
@@ -146,12 +171,8 @@ class _Sequence(Layer):
     def _units(self) -> int:
         return list(self.named_cells().values())[-1].units
 
-    def _listed(self, given: Any) -> list[Any]:
-        """What `initial_state` stands for; one name gives one item, which is a shape or a value."""
-        return [given] if isinstance(self.initial_state, str) else list(given)
-
-    def _check_states(self, states: list[Shape], twice: bool) -> None:
-        wanted = self.state_shapes()
+    def _check_states(self, sequence: Shape, states: list[Any], twice: bool) -> None:
+        wanted = self.state_shapes(sequence)
         if twice:
             raise ShapeError("its initial states are given twice", "name them in `initial_state` or in `inputs`")
         if states and len(states) != len(wanted):

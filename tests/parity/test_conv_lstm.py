@@ -73,11 +73,28 @@ def test_the_activity_regularizer_counts_outputs_and_states_as_in_keras() -> Non
 
 
 @pytest.mark.parametrize(
-    ("config", "message"), [({"stateful": True}, "is not supported"), ({"strides": 2, "dilation_rate": 2}, "not both")]
+    ("inner", "config", "masked"),
+    [
+        ({"return_sequences": True, "return_state": True, "strides": 2}, {"merge_mode": "sum"}, False),
+        ({"return_sequences": True, "data_format": "channels_first"}, {}, False),
+        ({"return_state": True, "go_backwards": True}, {"merge_mode": None}, False),
+        ({"return_sequences": True}, {"merge_mode": "ave"}, True),
+    ],
 )
-def test_what_cannot_be_is_refused(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Layer.parse({"type": "ConvLSTM2D", "filters": 2, "kernel_size": 2, **config})
+def test_bidirectional_reads_images_both_ways(inner: dict[str, Any], config: dict[str, Any], masked: bool) -> None:
+    mask = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 1]], bool) if masked else None
+    layer = {"type": "ConvLSTM2D", "filters": 2, "kernel_size": 2, "unroll": masked, **inner}
+    compare({"type": "Bidirectional", "layer": layer, **config}, [(3, 3, 4, 3)], mask=mask)
+
+
+def test_bidirectional_takes_states_for_both_ways() -> None:
+    layer = {"type": "ConvLSTM1D", "filters": 2, "kernel_size": 2, "return_sequences": True, "return_state": True}
+    compare({"type": "Bidirectional", "layer": layer}, [(3, 4, 2), *[(3, 2)] * 4])
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        Layer.parse({"type": "ConvLSTM2D", "filters": 2, "kernel_size": 2, "strides": 2, "dilation_rate": 2})
 
 
 SPEC = """
@@ -107,3 +124,61 @@ def test_whole_curves_and_files_are_those_of_keras(tmp_path: Path) -> None:
             assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
     for path, (array, kept) in twin.weights().items():
         np.testing.assert_allclose(array, kept, rtol=2e-3, atol=2e-4, err_msg=path)
+
+
+STATEFUL = """
+dataset: {type: synthetic, kind: images, samples: 24, shape: [6, 4, 2], classes: 2}
+layers:
+  - {type: Rescaling, scale: 0.004}
+  - {type: Reshape, target_shape: [3, 2, 4, 2]}
+  - type: Bidirectional
+    name: both
+    layer: {type: ConvLSTM2D, filters: 2, kernel_size: 2, padding: same, return_sequences: true, stateful: true}
+  - {type: ConvLSTM2D, name: last, filters: 2, kernel_size: [1, 2], stateful: true, data_format: channels_first}
+  - {type: Flatten, name: flat}
+  - {type: Dense, name: scores, units: 2, activation: softmax}
+loss: sparse_categorical_crossentropy
+training: {batch_size: 8}
+"""
+
+
+class Stateful:
+    """A Keras model that is given its states and gives them back, for Keras on JAX forgets those it keeps itself."""
+
+    def __init__(self, twin: Twin) -> None:
+        layers = keras.layers
+        x, wide, narrow = keras.Input((6, 4, 2)), [(2, 4, 2)] * 4, [(2, 4, 3)] * 2
+        given = [keras.Input(shape) for shape in (*wide, *narrow)]
+        y = layers.Reshape((3, 2, 4, 2))(layers.Rescaling(0.004)(x))
+        inner = layers.ConvLSTM2D(2, 2, padding="same", return_sequences=True, return_state=True)
+        y, *after = layers.Bidirectional(inner, name="both")(y, initial_state=given[:4])
+        last = layers.ConvLSTM2D(2, (1, 2), data_format="channels_first", return_state=True, name="last")
+        y, *ends = last(y, initial_state=given[4:])
+        y = layers.Dense(2, activation="softmax", name="scores")(layers.Flatten(data_format="channels_last")(y))
+        self.model = keras.Model([x, *given], [y, *after, *ends])
+        for name in ("both", "last", "scores"):
+            kept = [v for v in twin.keras.get_layer(name).variables if v.trainable]
+            self.model.get_layer(name).set_weights([np.asarray(v) for v in kept])
+        self.states: list[Any] = [np.zeros((8, *shape), "f4") for shape in (*wide, *narrow)]
+
+    def predict(self, x: Any) -> Any:
+        found = []
+        for start in range(0, len(x), 8):
+            y, *self.states = self.model.predict_on_batch([x[start : start + 8], *self.states])
+            found.append(y)
+        return np.concatenate(found)
+
+
+def test_states_go_on_from_batch_to_batch(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(STATEFUL)
+    twin = Twin(tmp_path / "spec.yaml", tmp_path, nudge=0.3)
+    reference = Stateful(twin)
+    ((name, samples),) = twin.data.train.inputs.items()
+    x = np.asarray(samples)
+    with twin.runner.session:
+        mine = next(iter(twin.runner.predict({name: x}).values()))
+    other = reference.predict(x)
+    assert np.abs(other[:8] - other[8:16]).max() > 1e-3
+    np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+    for kept, expected in zip(twin.runner.session.carried.values(), reference.states, strict=True):
+        np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-5)
