@@ -15,9 +15,6 @@ from kerascli.ops.ir import Array, Call, Carried, Constant, Input, Scope, Site, 
 from kerascli.ops.linear import MatMul, TransposeMatrix
 from kerascli.program.plan import Plan, Slot, Step, is_contraction
 
-MANY_ROWS = 32
-"""Rows of a product A·Bᵀ from which a contiguous copy of Bᵀ is not worth its making."""
-
 
 @dataclass
 class Bound:
@@ -78,12 +75,11 @@ class Machine:
                 self.sums[step.out.root()] = [first, *more]
 
     def _seen_transposed(self, root: Slot) -> Array | None:
-        """A matrix that only products of many rows read transposed is not copied for them: see TransposeMatrix."""
+        """A matrix that only a product a block reads transposed is not copied for it: see TransposeMatrix."""
         if not isinstance(root.value.op, TransposeMatrix):
             return None
-        readers = [s.value for s in self.plan.steps() if any(i.root() is root for i in s.inputs)]
         if not all(
-            isinstance(v.op, MatMul) and prod(v.whole(self.plan.block * v.times)[:-1]) >= MANY_ROWS for v in readers
+            isinstance(s.value.op, MatMul) for s in self.plan.steps() if any(i.root() is root for i in s.inputs)
         ):
             return None
         source = next(s.inputs[0] for s in self.plan.steps() if s.out is root)

@@ -17,7 +17,7 @@ from kerascli.engine.memory import SharedMemory
 from kerascli.engine.parameters import Parameters
 from kerascli.engine.readers import Readers, Task, start_readers
 from kerascli.engine.team import Team, start_team
-from kerascli.engine.update import parts
+from kerascli.engine.update import Part, parts
 from kerascli.ops.ir import Array, Call, Carried
 from kerascli.optimizers.base import ACCUMULATOR, Optimizer
 from kerascli.program.plan import Plan, make_plan
@@ -61,7 +61,8 @@ class Session:
         self._team: Team | None = None
         self._tasks: list[Task] = []
         self._readers: Readers | None = None
-        self._parts = parts(optimizer, parameters) if optimizer else []
+        self._parts: dict[int, list[Part]] = {}
+        """Each worker's, made when it first comes to the optimizer's step."""
 
     # ---- registration
 
@@ -155,6 +156,7 @@ class Session:
         if self._team is not None:
             self._team.close()
             self._team = None
+            self._parts.clear()
             for job in self._jobs:
                 job.bound.clear()
 
@@ -199,7 +201,9 @@ class Session:
                 accumulators = [] if total is None else list(parameters.views(total).values())
                 optimizer.prepare(gradients, accumulators, iteration)
             barrier()
-        for part in self._parts[worker::size]:
+        if worker not in self._parts:
+            self._parts[worker] = parts(optimizer, parameters, worker, size)
+        for part in self._parts[worker]:
             part.advance(iteration, float(self._rate[0]))
         if self._constraints:
             barrier()

@@ -12,8 +12,9 @@ from kerascli.engine.parameters import Parameters
 from kerascli.ops.ir import Array, Shape
 from kerascli.optimizers.base import Optimizer
 
-SLICES = 8
-"""Parts of the flat vectors that an elementwise rule is dealt out in."""
+SLICES, LENGTH = 8, 1 << 16
+"""An elementwise rule works on so many slices of the flat vectors, or on more where they would be longer than this: a
+slice of each vector that the rule goes through stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,33 @@ class Part:
         self.rule.advance(self.weight, self.gradient, self.slots, self.scratch, iteration, rate)
 
 
-def parts(optimizer: Optimizer, parameters: Parameters) -> list[Part]:
-    """Slices of equal length, or whole weights in their order. The cut does not depend on the number of workers."""
-    flat = parameters.flat
-    scratch = [np.empty_like(flat) for _ in range(max(optimizer.scratches, 1))]
-    cuts: list[tuple[Optimizer, slice, Shape]]
-    if optimizer.elementwise:
-        bounds = [flat.size * k // SLICES for k in range(SLICES + 1)]
-        cuts = [(optimizer, slice(*ends), (-1,)) for ends in pairwise(bounds)]
-    else:
-        cuts = [
-            (optimizer.rule_of(path, parameters.shapes[path]), span, parameters.shapes[path])
-            for path, span in parameters.spans.items()
-        ]
+def parts(optimizer: Optimizer, parameters: Parameters, worker: int = 0, workers: int = 1) -> list[Part]:
+    """The share of one worker: slices of equal length, or whole weights in their order.
+
+    The cut does not depend on the number of workers. What a worker does one after the other uses the same scratch.
+    """
+    cuts = _cuts(optimizer, parameters)[worker::workers]
+    longest = max((span.stop - span.start for _, span, _ in cuts), default=0)
+    scratch = [np.empty(longest, parameters.flat.dtype) for _ in range(max(optimizer.scratches, 1))]
     return [
         Part(
             rule,
-            flat[span].reshape(shape),
+            parameters.flat[span].reshape(shape),
             parameters.gradient[span].reshape(shape),
             {name: slot[span].reshape(shape) for name, slot in parameters.slots.items()},
-            [s[span].reshape(shape) for s in scratch],
+            [s[: span.stop - span.start].reshape(shape) for s in scratch],
         )
         for rule, span, shape in cuts
+    ]
+
+
+def _cuts(optimizer: Optimizer, parameters: Parameters) -> list[tuple[Optimizer, slice, Shape]]:
+    size = parameters.flat.size
+    if optimizer.elementwise:
+        count = max(SLICES, -(-size // LENGTH))
+        bounds = [size * k // count for k in range(count + 1)]
+        return [(optimizer, slice(*ends), (-1,)) for ends in pairwise(bounds)]
+    return [
+        (optimizer.rule_of(path, parameters.shapes[path]), span, parameters.shapes[path])
+        for path, span in parameters.spans.items()
     ]
