@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerascli.exporters.onnx_registry import FORMS, REFUSALS, operands
+from kerascli.exporters.onnx_registry import FORMS, REFUSALS, kind, operands, results
 from kerascli.exporters.onnx_sheet import Node, Sheet
 from kerascli.graph import Graph
 from kerascli.graph import Node as Call
@@ -111,6 +111,8 @@ class _Translator:
         """Let an output's tensor bear its name."""
         self.sheet.prefix = name
         found = self.sheet.settled(self.named(value))
+        if found == name:
+            return  # an input is an output too
         if found in {*self.trace.graph.inputs, *self.sheet.constants, *self.ends}:
             found = self.sheet.node("Identity", found)
         self.ends[found] = name
@@ -122,9 +124,9 @@ class _Translator:
             self.names[value] = op.name.removeprefix("x:")
         elif value not in self.names:
             self.sheet.prefix = self.trace.owners[value].name
-            found = FORMS[type(op)](self.sheet, value, *map(self.named, operands(value)))
+            found = FORMS[kind(value)](self.sheet, value, *map(self.named, operands(value)))
             several = (found,) if isinstance(found, str) else found
-            self.names.update(zip((value, *value.further), several, strict=False))
+            self.names.update(zip(results(value), several, strict=False))
 
     def named(self, value: Value) -> str:
         """The name of a value's tensor, which is stored where the value is known."""
@@ -151,11 +153,11 @@ class _Translator:
 
 def _leading_to(wanted: set[str], nodes: Sequence[Node]) -> list[Node]:
     """The nodes that others or the outputs read."""
-    found, read = [], wanted
+    found, read = [], {*wanted}
     for node in reversed(nodes):
         if read & {*node.outputs}:
             found.append(node)
-            read = {*read, *node.inputs}
+            read.update(node.inputs)
     return found[::-1]
 
 

@@ -8,57 +8,164 @@ Legend: T steps, n rows, E inputs, H units, G gates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from kerascli.exporters.onnx_registry import becomes, reads
+from kerascli import activations
+from kerascli.exporters.onnx_registry import becomes, reads, refuses
 from kerascli.exporters.onnx_shapes import LAST
-from kerascli.exporters.onnx_sheet import Sheet
+from kerascli.exporters.onnx_sheet import Attribute, Sheet
+from kerascli.layers.rnn_gru import GRUCell
+from kerascli.layers.rnn_lstm import LSTMCell
+from kerascli.layers.rnn_simple import SimpleRNNCell
 from kerascli.ops import gru, lstm, recurrent, simple_rnn
-from kerascli.ops.ir import Array, Op, Value
+from kerascli.ops.ir import Array, Value
+from kerascli.ops.unrolled import Loop
 
-OPERATORS: dict[type[Op], tuple[str, tuple[int, ...]]] = {
-    simple_rnn.SimpleRnn: ("RNN", (0,)),
-    lstm.Lstm: ("LSTM", (0, 3, 1, 2)),
-    gru.Gru: ("GRU", (0, 1, 2)),
-}
-"""ONNX's operator for each, and in its order the numbers of Keras's gates."""
-READ = ("x", "mask", "h0", "c0")
-"""Roles of what varies with the sample; the others are weights."""
+GATES = {"RNN": (0,), "LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}
+"""In the order of ONNX's operator, the numbers of Keras's gates."""
+STATES = {"RNN": ("h0",), "LSTM": ("h0", "c0"), "GRU": ("h0",)}
+"""Roles of the states before the first step."""
 
 
-@reads(*OPERATORS)
-def _read(v: Value) -> Sequence[Value]:
-    return [value for role, value in _by_role(v).items() if role in READ]
+@dataclass(frozen=True)
+class Recurrence:
+    """What one of ONNX's operators does."""
+
+    operator: str
+    values: Mapping[str, Value]
+    """The inputs by role: see ops/recurrent.py."""
+    backwards: bool
+    sequences: bool
+    """Whether the states at every step are asked for."""
+    attributes: Mapping[str, Attribute]
+
+    @property
+    def read(self) -> list[str]:
+        """Roles of what varies with the sample; the others are weights."""
+        return [role for role in ("x", "mask", *STATES[self.operator]) if role in self.values]
 
 
-def _by_role(v: Value) -> dict[str, Value]:
-    assert isinstance(v.op, recurrent.SequenceOp)
-    return v.op.by_role(v.inputs)
-
-
-@becomes(*OPERATORS)
-def _sequence(g: Sheet, v: Value, *inputs: str) -> tuple[str, ...]:
-    assert isinstance(v.op, recurrent.SequenceOp)
-    read = dict(zip((role for role in v.op.roles if role in READ), inputs, strict=True))
-    starts = [g.node("Unsqueeze", read[role], g.whole_numbers([0])) if role in read else "" for role in v.op.initial]
+def write(g: Sheet, net: Recurrence, *inputs: str) -> tuple[str, list[str]]:
+    """The states (T, n, H) at every step, and the last ones (n, H)."""
+    read = dict(zip(net.read, inputs, strict=True))
+    given = [read.get(role) for role in STATES[net.operator]]
+    starts = [g.node("Unsqueeze", state, g.whole_numbers([0])) if state else "" for state in given]
     if "mask" in read:
-        states, last = _masked(g, v, read["x"], read["mask"], starts)
+        states, last = _masked(g, net, read["x"], read["mask"], starts)
     else:
-        states, last = _operator(g, v, read["x"], "", starts, v.op.backwards)
-    ends = {role[0]: end for role, end in zip(v.op.initial, last, strict=True)}
-    wanted = v.op.ends if v.op.sequences else ("h", *v.op.ends)
-    found = [g.node("Squeeze", ends[role], g.whole_numbers([0])) for role in wanted]
-    first = states if v.op.sequences else found.pop(0)
-    return first, *("",) * (len(v.further) - len(found)), *found
+        states, last = _operator(g, net, read["x"], "", starts, net.backwards)
+    return states, [g.node("Squeeze", state, g.whole_numbers([0])) for state in last]
 
 
-def _operator(g: Sheet, v: Value, x: str, lengths: str, starts: list[str], backwards: bool) -> tuple[str, list[str]]:
-    """The states (T, n, H) at every time, where they are asked for, and the last ones (1, n, H)."""
+# ---------------------------------------------------------------- the usual activations
+KINDS = {simple_rnn.SimpleRnn: "RNN", lstm.Lstm: "LSTM", gru.Gru: "GRU"}
+
+
+def _of_op(v: Value) -> Recurrence:
     assert isinstance(v.op, recurrent.SequenceOp)
-    kind, gates = OPERATORS[type(v.op)]
-    known = {role: g.array(value) for role, value in _by_role(v).items() if role in ("w", "u", "b", "rb")}
+    attributes = {"linear_before_reset": 1} if isinstance(v.op, gru.Gru) else {}
+    return Recurrence(KINDS[type(v.op)], v.op.by_role(v.inputs), v.op.backwards, v.op.sequences, attributes)
+
+
+@reads(*KINDS)
+def _op_reads(v: Value) -> Sequence[Value]:
+    net = _of_op(v)
+    return [net.values[role] for role in net.read]
+
+
+@becomes(*KINDS)
+def _op(g: Sheet, v: Value, *inputs: str) -> tuple[str, ...]:
+    assert isinstance(v.op, recurrent.SequenceOp)
+    states, last = write(g, _of_op(v), *inputs)
+    ends = last[len(last) - len(v.op.ends) :]
+    return states if v.op.sequences else last[0], *("",) * (len(v.further) - len(ends)), *ends
+
+
+# ---------------------------------------------------------------- other activations: steps that were written out
+def _of_loop(v: Value) -> Recurrence | None:
+    """The whole recurrence; none where ONNX lacks one of its functions."""
+    loop = v.trace.loops[v]
+    assert isinstance(loop, Loop)
+    cell = loop.cell
+    assert isinstance(cell, (SimpleRNNCell, LSTMCell, GRUCell))
+    operator = "RNN" if isinstance(cell, SimpleRNNCell) else "LSTM" if isinstance(cell, LSTMCell) else "GRU"
+    given = [cell.activation] if isinstance(cell, SimpleRNNCell) else [cell.recurrent_activation, cell.activation]
+    found = [*map(_function, given), *([_function(cell.activation)] if operator == "LSTM" else [])]
+    functions = [function for function in found if function is not None]
+    if len(functions) < len(found):
+        return None
+    attributes: dict[str, Attribute] = {"activations": [name for name, _ in functions]}
+    for place, name in enumerate(("activation_alpha", "activation_beta")):
+        if own := [numbers[place] for _, numbers in functions if len(numbers) > place]:
+            attributes[name] = own
+    if isinstance(cell, GRUCell):
+        attributes["linear_before_reset"] = int(cell.reset_after)
+    return Recurrence(operator, loop.values, loop.backwards, loop.sequences, attributes)
+
+
+def _function(activation: activations.Activation | None) -> tuple[str, tuple[float, ...]] | None:
+    """ONNX's name of an activation within a recurrence, and what it has of the numbers alpha and beta."""
+    match activation:
+        case None | activations.Linear():
+            return "Affine", (1.0, 0.0)
+        case activations.Tanh() | activations.Sigmoid() | activations.Softsign() | activations.Softplus():
+            return type(activation).__name__, ()
+        case activations.Relu(negative_slope=0, max_value=None, threshold=0):
+            return "Relu", ()
+        case activations.LeakyRelu() | activations.Relu(max_value=None, threshold=0):
+            return "LeakyRelu", (activation.negative_slope,)
+        case activations.Elu():
+            return "Elu", (activation.alpha,)
+        case activations.HardSigmoid():
+            return "HardSigmoid", (1 / 6, 0.5)
+        case activations.SparseSigmoid():
+            return "HardSigmoid", (0.5, 0.5)
+        case _:
+            return None
+
+
+@refuses(Loop)
+def _loop_refused(v: Value) -> str:
+    return "" if _of_loop(v) else "ONNX has no such function for a recurrence"
+
+
+@reads(Loop)
+def _loop_reads(v: Value) -> Sequence[Value]:
+    net = _of_loop(v)
+    assert net is not None
+    return [net.values[role] for role in net.read]
+
+
+@becomes(Loop)
+def _loop(g: Sheet, v: Value, *inputs: str) -> tuple[str, ...]:
+    net = _of_loop(v)
+    assert net is not None
+    states, last = write(g, net, *inputs)
+    return g.transpose(states, (1, 0, 2)) if net.sequences else last[0], *last
+
+
+# ---------------------------------------------------------------- with and without a mask
+def _masked(g: Sheet, net: Recurrence, x: str, mask: str, starts: list[str]) -> tuple[str, list[str]]:
+    """The states (T, n, H) where the mask (T, n) leaves steps out, and the last ones (1, n, H)."""
+    if net.backwards:
+        x, mask = _reverse(g, x), _reverse(g, mask)
+    front, lengths = _front(g, x, mask, net.values["x"].shape[0])
+    states, last = _operator(g, net, front, lengths, starts, backwards=False)
+    if not net.sequences:
+        return states, last
+    states = _back(g, states, mask, starts[0] or _zeros(g, x, net.values["u"].shape[0]))
+    return _reverse(g, states) if net.backwards else states, last
+
+
+def _operator(
+    g: Sheet, net: Recurrence, x: str, lengths: str, starts: list[str], backwards: bool
+) -> tuple[str, list[str]]:
+    """The states (T, n, H), and the last ones (1, n, H), of sequences that are so long."""
+    gates = GATES[net.operator]
+    known = {role: g.array(net.values[role]) for role in ("w", "u", "b", "rb") if role in net.values}
     stored = {"W": _ordered(known["w"], gates), "R": _ordered(known["u"], gates)}
     if "b" in known:
         both = (known["b"], known.get("rb", np.zeros_like(known["b"])))
@@ -67,27 +174,9 @@ def _operator(g: Sheet, v: Value, x: str, lengths: str, starts: list[str], backw
     inputs = [x, named["W"], named["R"], named.get("B", ""), lengths, *starts]
     while not inputs[-1]:
         inputs.pop()
-    attributes: dict[str, int | str] = {"hidden_size": known["u"].shape[0]}
-    if kind == "GRU":
-        attributes["linear_before_reset"] = 1
-    if backwards:
-        attributes["direction"] = "reverse"
-    states, *last = g.several(kind, 1 + len(starts), *inputs, **attributes)
-    return g.node("Squeeze", states, g.whole_numbers([1])) if v.op.sequences else "", last
-
-
-def _masked(g: Sheet, v: Value, x: str, mask: str, starts: list[str]) -> tuple[str, list[str]]:
-    """The same where a mask (T, n) leaves steps out."""
-    assert isinstance(v.op, recurrent.SequenceOp)
-    steps, units = v.op.extent(v.inputs)
-    if v.op.backwards:
-        x, mask = _reverse(g, x), _reverse(g, mask)
-    front, lengths = _front(g, x, mask, steps)
-    states, last = _operator(g, v, front, lengths, starts, backwards=False)
-    if not v.op.sequences:
-        return states, last
-    states = _back(g, states, mask, starts[0] or _zeros(g, x, units))
-    return _reverse(g, states) if v.op.backwards else states, last
+    attributes = {"hidden_size": len(known["u"]), **net.attributes, **({"direction": "reverse"} if backwards else {})}
+    states, *last = g.several(net.operator, 1 + len(starts), *inputs, **attributes)
+    return g.node("Squeeze", states, g.whole_numbers([1])), last
 
 
 def _ordered(array: Array, gates: tuple[int, ...]) -> Array:

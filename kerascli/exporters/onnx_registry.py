@@ -13,7 +13,8 @@ laid out as the engine has them, with the rows, `v.whole(-1)`, at `v.batch_axis`
 
 `reads` names the ops that read something else than their inputs when they are written out: what the engine does for
 speed alone (repeated biases, windows as rows, prepared weights) is left out. An op that no family knows is refused by
-the name of its layer; so is one that `refuses` gives a reason for.
+the name of its layer; so is one that `refuses` gives a reason for. A loop that was written out step by step is a kind
+of its own beside the ops, whose names are those of its results; if it is refused, the steps stand for it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from kerascli.ops.ir import Op, Value
+from kerascli.ops.unrolled import Loop
 
+Kind = type[Op] | type[Loop]
 Becoming = TypeVar("Becoming", bound=Callable[..., str | tuple[str, ...]])
 Reading = TypeVar("Reading", bound=Callable[[Value], Sequence[Value]])
 Refusal = TypeVar("Refusal", bound=Callable[[Value], str])
 
-FORMS: dict[type[Op], Callable[..., str | tuple[str, ...]]] = {}
-OPERANDS: dict[type[Op], Callable[[Value], Sequence[Value]]] = {}
-REFUSALS: dict[type[Op], Callable[[Value], str]] = {}
+FORMS: dict[Kind, Callable[..., str | tuple[str, ...]]] = {}
+OPERANDS: dict[Kind, Callable[[Value], Sequence[Value]]] = {}
+REFUSALS: dict[Kind, Callable[[Value], str]] = {}
 
 
-def becomes(*kinds: type[Op]) -> Callable[[Becoming], Becoming]:
+def becomes(*kinds: Kind) -> Callable[[Becoming], Becoming]:
     """Registers what these ops become."""
 
     def register(form: Becoming) -> Becoming:
@@ -42,7 +45,7 @@ def becomes(*kinds: type[Op]) -> Callable[[Becoming], Becoming]:
     return register
 
 
-def reads(*kinds: type[Op]) -> Callable[[Reading], Reading]:
+def reads(*kinds: Kind) -> Callable[[Reading], Reading]:
     """Registers what these ops read, where it is not their inputs."""
 
     def register(reading: Reading) -> Reading:
@@ -52,7 +55,7 @@ def reads(*kinds: type[Op]) -> Callable[[Reading], Reading]:
     return register
 
 
-def refuses(*kinds: type[Op]) -> Callable[[Refusal], Refusal]:
+def refuses(*kinds: Kind) -> Callable[[Refusal], Refusal]:
     """Registers why some of these ops have no form: the reason, or nothing for those that have one."""
 
     def register(refusal: Refusal) -> Refusal:
@@ -62,7 +65,18 @@ def refuses(*kinds: type[Op]) -> Callable[[Refusal], Refusal]:
     return register
 
 
+def kind(value: Value) -> Kind:
+    """Whose form the value has."""
+    return type(value.op) if value not in value.trace.loops or REFUSALS[Loop](value) else Loop
+
+
 def operands(value: Value) -> Sequence[Value]:
     """What the value's nodes read."""
-    found = OPERANDS.get(type(value.op))
+    found = OPERANDS.get(kind(value))
     return value.inputs if found is None else found(value)
+
+
+def results(value: Value) -> Sequence[Value]:
+    """What the value's nodes make."""
+    loop = value.trace.loops.get(value)
+    return loop.results if isinstance(loop, Loop) and kind(value) is Loop else (value, *value.further)

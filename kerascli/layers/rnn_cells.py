@@ -21,7 +21,7 @@ from kerascli.ops.linear import bias_add, matmul
 from kerascli.ops.random import keep_mask
 from kerascli.ops.recurrent import SequenceOp
 from kerascli.ops.shape import batch_major, concatenate, reshape, split, time_major
-from kerascli.ops.unrolled import States, unroll, zeros
+from kerascli.ops.unrolled import Loop, States, unroll, zeros
 from kerascli.regularizers import Regularizer
 
 Weights = Mapping[str, Value]
@@ -176,9 +176,12 @@ class _Cell(Layer):
         if "b" in values:
             z = bias_add(z, values["b"])
         initial = tuple(values[r] if r in values else zeros(self.units, z) for r in self.state_names)
-        return unroll(
+        y, last = unroll(
             lambda z, states: self._step(values, z, states), z, initial, values.get("mask"), backwards, sequences
         )
+        loop = Loop(self, values, backwards, sequences, (y, *last))
+        y.trace.loops.update(dict.fromkeys(loop.results, loop))
+        return y, last
 
 
 def _alone(cell: Layer) -> ShapeError:

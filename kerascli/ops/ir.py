@@ -239,6 +239,8 @@ class Trace:
         self.streams = 0
         self.times = 1
         """Rows a sample of the values that are being made from nothing: random numbers."""
+        self.loops: dict[Value, object] = {}
+        """What was written out step by step, by its results: see ops/unrolled.py."""
         self._known: dict[tuple[Op, tuple[int, ...]], Value] = {}
 
     def add(self, op: Op, *inputs: Value, scope: Scope | None = None) -> Value:

@@ -5,7 +5,8 @@ Legend: T steps, n rows of a block, H units, G gates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from kerascli.ops.elementwise import multiply, where
 from kerascli.ops.ir import Value, constant
@@ -16,6 +17,20 @@ from kerascli.ops.shape import batch_major, concatenate, cut, reshape, split
 States = tuple[Value, ...]
 Cell = Callable[[Value, States], States]
 """From a step's projected input (G·H,) and the states (H,) before it, to those after it; the first is the output."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A sequence that was written out step by step, for those who have one word for it. The trace knows it."""
+
+    cell: object
+    """The layer that says what a step does."""
+    values: Mapping[str, Value]
+    """The inputs by role, as those of the coarse ops: see ops/recurrent.py."""
+    backwards: bool
+    sequences: bool
+    results: tuple[Value, ...]
+    """The output at every time, or after the last step; and the states after the last step."""
 
 
 def unroll(
