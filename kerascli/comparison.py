@@ -13,7 +13,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.overview import Facts, columns, figures, plain, row
 from kerascli.run import Run
 
-NOT_ASKED = ("name", "description", "expect")
+NOT_ASKED = ("name", "description", "expect", "search")
 """Keys of a spec that do not change what is trained."""
 NEVER = "-"
 """Stands where a spec lacks the key, or a run the figure."""

@@ -168,7 +168,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Component):
         return value.dump()
     if isinstance(value, BaseModel):
-        return {k: plain(getattr(value, k)) for k in type(value).model_fields}
+        return {k: plain(getattr(value, k)) for k in (*type(value).model_fields, *(value.model_extra or ()))}
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

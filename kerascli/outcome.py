@@ -62,16 +62,22 @@ def of_completed(run: Run, metrics: dict[str, Logs]) -> Outcome:
     return Outcome(run.path, facts["epochs"], facts["seconds"], metrics, facts.get("best_epoch"), found)
 
 
-def expectations(spec: Spec, outcome: Outcome, history: History) -> list[Expectation]:
-    """`expect:` against the figures: `test_…`, `val_…` and `train_…` of the final evaluation, the last epoch's logs."""
+def figures(outcome: Outcome, history: History) -> dict[str, float]:
+    """All figures of a run: `test_…`, `val_…` and `train_…` of the final evaluation, the last epoch's logs."""
     last = history.rows[-1] if history.rows else {}
-    figures = {name: value for name, value in last.items() if value is not None}
-    figures["seconds"] = outcome.seconds
+    found = {name: value for name, value in last.items() if value is not None}
+    found["seconds"] = outcome.seconds
     for split, logs in outcome.metrics.items():
-        figures |= {f"{PREFIXES[split]}_{name}": value for name, value in logs.items()}
+        found |= {f"{PREFIXES[split]}_{name}": value for name, value in logs.items()}
+    return found
+
+
+def expectations(spec: Spec, outcome: Outcome, history: History) -> list[Expectation]:
+    """`expect:` against the figures."""
+    known = figures(outcome, history)
     found = []
     for figure, bound in spec.bounds().items():
-        value = figures.get(figure)
+        value = known.get(figure)
         met = value is not None and bound.holds(value)
         found.append(Expectation(figure, f"{bound.sign} {bound.limit:g}", value, met))
     return found

@@ -68,7 +68,7 @@ class Run:
         """The status as it is now: a run that nobody trains any more was interrupted, though it could not say so."""
         if self.status == "running" and self._lock is None:
             with contextlib.suppress(OSError):  # held, or not to be looked at: it runs
-                handle = _locked(self.path)
+                handle = locked(self.path)
                 if handle is not None:
                     os.close(handle)
                     return "interrupted"
@@ -81,7 +81,7 @@ class Run:
         """Make `runs/<name>-<time>/`, or `path`, with its spec, locked for this process and `running`."""
         now = datetime.now().astimezone()
         if path is None:
-            path = _claim(runs, f"{name}-{now:%Y%m%d-%H%M%S}")
+            path = claim(runs, f"{name}-{now:%Y%m%d-%H%M%S}")
         else:
             with files.writing(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ class Run:
             return
         for tries in range(LOCK_TRIES):
             try:
-                self._lock = _locked(self.path)
+                self._lock = locked(self.path)
                 return
             except BlockingIOError:
                 if tries + 1 < LOCK_TRIES:
@@ -308,7 +308,7 @@ def git_commit(folder: Path) -> str | None:
     return answer.stdout.strip() or None
 
 
-def _locked(path: Path) -> int | None:
+def locked(path: Path) -> int | None:
     """A handle that holds a run's lock; BlockingIOError where another does, None on a file system without locks."""
     windows = sys.platform == "win32"
     handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT) if windows else os.open(path, os.O_RDONLY)
@@ -334,7 +334,7 @@ def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _claim(runs: Path, name: str) -> Path:
+def claim(runs: Path, name: str) -> Path:
     """A new directory of that name, or of that name and a number where it is taken."""
     try:
         runs.mkdir(parents=True, exist_ok=True)

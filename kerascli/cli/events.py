@@ -57,10 +57,11 @@ class Events:
     def batch_end(self, step: int, averages: Averages) -> None:
         self._inner.batch_end(step, averages)
 
-    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> None:
-        self._inner.epoch_end(epoch, logs, rate, seconds, best)
+    def epoch_end(self, epoch: int, logs: Logs, rate: float, seconds: float, best: bool) -> str | None:
+        answer = self._inner.epoch_end(epoch, logs, rate, seconds, best)
         figures = {"epoch": epoch, "logs": logs, "learning_rate": rate, "seconds": round(seconds, 3), "best": best}
         self._write("epoch_ended", figures)
+        return answer
 
     def say(self, text: str) -> None:
         self._inner.say(text)

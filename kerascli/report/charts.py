@@ -87,12 +87,17 @@ class Chart:
 
     def svg(self) -> str:
         """The picture as an element of a page."""
-        stream = io.StringIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page's fonts have it
-            nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-            self.figure.savefig(stream, format="svg", metadata=nothing)
-        return _for_page(stream.getvalue())
+        return element(self.figure)
+
+
+def element(figure: Figure) -> str:
+    """A picture as an element of a page."""
+    stream = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page's fonts have it
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=nothing)
+    return _for_page(stream.getvalue())
 
 
 def styled(draw: Callable[Given, str]) -> Callable[Given, str]:

@@ -17,7 +17,7 @@ constraints initializers regularizers activations schedules learned
 layer layers losses metrics optimizers
 text dates columns features encoders
 images preprocessing data templates sources callbacks
-diagnose overrides spec
+diagnose overrides search spec
 draft reuse expand outline host graph objective keras_backend check
 program engine
 model bounds feed runner trainer adaptation diagnosis
@@ -27,7 +27,7 @@ outcome resume training launch verify importer
 inspection
 explain schema overview comparison summary plot
 report serving
-api bench
+api bench sweep
 cli
 """
 """A file or folder imports only what stands before it here. A new stage finds its place in this list."""
@@ -37,25 +37,26 @@ DOORS = {
     "yaml": ("yamltext",),
     "h5py": ("hdf5", "keras_files", "keras_named", "sources.hdf5"),
     "click": ("cli",),
-    "rich": ("cli.render", "cli.progress", "cli.download_bar"),
+    "rich": ("cli.render", "cli.progress", "cli.download_bar", "cli.sweep_view"),
     "pickle": ("sources.restricted_pickle",),
     "threadpoolctl": ("engine.team",),
     "pyarrow": ("sources.parquet",),
     "tensorboard": ("callbacks.tensorboard",),
     "mlflow": ("callbacks.mlflow",),
     "PIL": ("images",),
-    "matplotlib": ("report.charts",),
-    "jinja2": ("report.page",),
+    "matplotlib": ("report.charts", "sweep.plots"),
+    "jinja2": ("report.page", "sweep.page"),
     "pygments": ("report.page",),
     "ctypes": ("engine.team", "bench"),
     "mmap": ("engine.memory",),
     "threading": ("engine.team", "training"),
     "fcntl": ("run",),
     "onnx": ("exporters.onnx",),
+    "optuna": ("sweep",),
     "safetensors": ("exporters.safetensors",),
     "starlette": ("serving.app", "serving.guard"),
     "uvicorn": ("serving.server",),
-    "subprocess": ("run", "bench", "exporters.readback"),
+    "subprocess": ("run", "bench", "sweep.crew", "exporters.readback"),
 }
 """What only these may import."""
 
