@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -34,35 +35,78 @@ SIGMAS = 5.0
 """Standard deviations that are no chance."""
 
 
-def examine(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
-    """All findings that the epochs so far allow. The last row is the epoch just done."""
-    yield from _broken(model, rows)
-    yield from _standing(model, data, rows)
-    yield from _overfitting(model, data, rows)
-    yield from _one_class(model, data, rows)
-    yield from _leaking(model, data, rows)
-    yield from _learning_by_heart(model, data, rows)
+class Curves:
+    """The figures of a training, read once as the epochs come, and what they are compared with."""
+
+    def __init__(self, model: Model, data: Dataset) -> None:
+        self.model, self.data = model, data
+        self.epochs = 0
+        self._columns: dict[str, list[float]] = {}
+        self._shares: dict[str, Array | None] = {}
+        split = data.validation or data.train
+        self.accuracies = [
+            (measure, f"val_{measure.column}" if data.validation else measure.column, split)
+            for measure in model.measures
+            if _is_accuracy(measure.metric) and not measure.weighted
+        ]
+        """Each accuracy with its column: that of validation, where there is one."""
+
+    def examine(self, rows: Rows) -> Iterator[Finding]:
+        """All findings that the epochs so far allow. The last row is the epoch just done.
+
+        Long trainings are looked at every so many epochs: each finding waits a quarter of them at most.
+        """
+        count = len(rows)
+        if count % max(count // 4, 1) and count < self.model.spec.training.epochs:
+            return
+        for row in rows[self.epochs :]:
+            for name, value in row.items():
+                if value is not None:
+                    self._columns.setdefault(name, []).append(value)
+        self.epochs = count
+        for look in (_broken, _standing, _overfitting, _one_class, _leaking, _learning_by_heart):
+            yield from look(self)
+
+    def column(self, name: str) -> list[float]:
+        """The figures of the epochs that have it."""
+        return self._columns.get(name, [])
+
+    @cached_property
+    def constant(self) -> float | None:
+        return constant_loss(self.model, self.data.train)
+
+    @cached_property
+    def is_harder_in_training(self) -> bool:
+        """Whether dropout, noise, augmentation or statistics of batches make training another net than validation."""
+        forward = trace_forward(self.model.graph, training=True)
+        return bool(forward.updates) or any("stream" in value.op.fields for value in forward.trace.values)
+
+    def shares(self, output: str, split: Split) -> Array | None:
+        """`class_shares` of the split that accuracies are measured on."""
+        if output not in self._shares:
+            self._shares[output] = class_shares(split.targets[output])
+        return self._shares[output]
 
 
-def _broken(model: Model, rows: Rows) -> Iterator[Finding]:
+def _broken(seen: Curves) -> Iterator[Finding]:
     """Validation gives no number, though the weights are finite."""
-    value = rows[-1].get("val_loss") if rows else None
-    if value is not None and not math.isfinite(value):
-        message = f"`val_loss` is {value} in epoch {len(rows)}, though the loss and the weights are finite"
+    held = seen.column("val_loss")
+    if held and not math.isfinite(held[-1]):
+        message = f"`val_loss` is {held[-1]} in epoch {seen.epochs}, though the loss and the weights are finite"
         help = "look for values that training does not have: `kerascli data`"
-        yield Finding("validation_not_finite", message, help, place(model.loaded, ("dataset",)))
+        yield Finding("validation_not_finite", message, help, place(seen.model.loaded, ("dataset",)))
 
 
-def _standing(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
+def _standing(seen: Curves) -> Iterator[Finding]:
     """The loss is that of a constant prediction, or has not moved at all."""
-    losses = _column(rows, "loss")
+    losses = seen.column("loss")
     last = losses[-1] if losses else math.nan
     if len(losses) < SETTLED or not math.isfinite(last) or last <= 0:
         return
     moved = max(abs(a - b) for a in losses[-SETTLED:] for b in losses[-SETTLED:]) / last
     if moved > STILL * SETTLED:
         return
-    constant = constant_loss(model, data.train)
+    constant = seen.constant
     if constant is not None and min(losses) >= CONSTANT * constant:
         known = f"that of a constant prediction is {constant:.4g}"
     elif len(losses) >= PATIENCE and max(abs(loss - losses[0]) for loss in losses) < STILL * last / 2:
@@ -74,20 +118,23 @@ def _standing(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
         "try another learning rate, ten times larger or smaller; see that inputs are scaled and targets belong to them"
     )
     paths = ("optimizer", "learning_rate"), ("optimizer",), ("loss",)
-    yield Finding("constant_loss", message, help, place(model.loaded, *paths))
+    yield Finding("constant_loss", message, help, place(seen.model.loaded, *paths))
 
 
-def _overfitting(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
+def _overfitting(seen: Curves) -> Iterator[Finding]:
     """Validation has become worse for several epochs while the loss still falls."""
-    losses, held = _column(rows, "loss"), _column(rows, "val_loss")
-    stops = any(isinstance(callback, EarlyStopping) for callback in model.spec.callbacks)
-    if stops or not data.validation or len(data.validation) < FEW or len(held) != len(losses) or not held:
+    losses, held = seen.column("loss"), seen.column("val_loss")
+    if len(held) != len(losses) or len(held) <= PATIENCE:
         return
-    best = int(np.argmin(held))
+    best = held.index(min(held))
     recent = held[-SETTLED:]
     if len(held) - 1 - best < PATIENCE or min(recent) < WORSE * held[best] or losses[-1] > losses[best] / WORSE:
         return
-    accuracies = [_column(rows, column) for _, column, split in _accuracies(model, data)]
+    model, data = seen.model, seen.data
+    stops = any(isinstance(callback, EarlyStopping) for callback in model.spec.callbacks)
+    if stops or not data.validation or len(data.validation) < FEW:
+        return
+    accuracies = [seen.column(column) for _, column, _ in seen.accuracies]
     if any(max(found[-SETTLED:]) >= max(found) for found in accuracies):
         return  # surer than it should be, and as often right
     message = (
@@ -102,13 +149,14 @@ def _overfitting(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
     yield Finding("overfitting", message, help, where)
 
 
-def _one_class(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
+def _one_class(seen: Curves) -> Iterator[Finding]:
     """The accuracy is that of answering every sample with the most frequent class."""
-    for measure, column, split in _accuracies(model, data):
-        found = _column(rows, column)[-SETTLED:]
+    model, data = seen.model, seen.data
+    for measure, column, split in seen.accuracies:
+        found = seen.column(column)[-SETTLED:]
         if len(found) < SETTLED or len(set(found)) > 1:
             continue
-        shares = class_shares(split.targets[measure.output])
+        shares = seen.shares(measure.output, split)
         if shares is None or len(split) < FEW:
             continue
         most = int(np.argmax(shares))
@@ -123,19 +171,19 @@ def _one_class(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
         yield Finding("one_class", message, help, where)
 
 
-def _leaking(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
+def _leaking(seen: Curves) -> Iterator[Finding]:
     """Validation is much better than training, and nothing makes training harder."""
-    training = model.spec.training
+    model, data, training = seen.model, seen.data, seen.model.spec.training
     if training.class_weight is not None or data.train.sample_weight is not None or model.spec.optimizer.use_ema:
         return
-    for _, column, split in _accuracies(model, data):
+    for _, column, split in seen.accuracies:
         name = column.removeprefix("val_")
-        pairs = list(zip(_column(rows, column)[:-1], _column(rows, name)[1:], strict=False))[-SETTLED:]
+        pairs = list(zip(seen.column(column)[-SETTLED - 1 : -1], seen.column(name)[-SETTLED:], strict=False))
         if split is data.train or len(pairs) < SETTLED or len(split) < FEW or training.validation_freq > 1:
             continue
         # An epoch's accuracy is a mean over its steps, so validation is compared with the epoch that follows it.
         if all(1 - held < (1 - own) / 2 and held - own > SIGMAS * _deviation(own, split) for held, own in pairs):
-            if _is_harder_in_training(model):
+            if seen.is_harder_in_training:
                 return
             held, own = pairs[-1]
             message = f"`{column}` {held:.4g} is far above `{name}` {own:.4g}, and nothing makes training harder"
@@ -144,13 +192,13 @@ def _leaking(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
             yield Finding("validation_leak", message, help, where)
 
 
-def _learning_by_heart(model: Model, data: Dataset, rows: Rows) -> Iterator[Finding]:
+def _learning_by_heart(seen: Curves) -> Iterator[Finding]:
     """Training samples are learnt, and validation has never been better than one answer for all."""
-    for measure, column, split in _accuracies(model, data):
-        held, own = _column(rows, column), _column(rows, column.removeprefix("val_"))
-        if split is data.train or len(held) < PATIENCE or len(split) < 2 * FEW or own[-1] < 0.5:
+    for measure, column, split in seen.accuracies:
+        held, own = seen.column(column), seen.column(column.removeprefix("val_"))
+        if split is seen.data.train or len(held) < PATIENCE or len(split) < 2 * FEW or own[-1] < 0.5:
             continue
-        shares = class_shares(split.targets[measure.output])
+        shares = seen.shares(measure.output, split)
         if shares is None:
             continue
         most = float(max(shares))
@@ -161,7 +209,7 @@ def _learning_by_heart(model: Model, data: Dataset, rows: Rows) -> Iterator[Find
                 f"where one answer for all gives {most:.4g}"
             )
             help = "see that the labels belong to their inputs, and that both splits are of one kind"
-            yield Finding("labels_do_not_fit", message, help, place(model.loaded, ("dataset",)))
+            yield Finding("labels_do_not_fit", message, help, place(seen.model.loaded, ("dataset",)))
 
 
 # ---- what they are compared with
@@ -211,32 +259,14 @@ def class_shares(labels: object) -> Array | None:
     return np.bincount(whole, minlength=2) / len(whole)
 
 
-def _accuracies(model: Model, data: Dataset) -> Iterator[tuple[Measure, str, Split]]:
-    """Each accuracy with its column: that of validation, where there is one."""
-    for measure in model.measures:
-        if _is_accuracy(measure.metric) and not measure.weighted:
-            split = data.validation or data.train
-            yield measure, f"val_{measure.column}" if data.validation else measure.column, split
-
-
 def _is_accuracy(metric: Metric) -> bool:
     names = ("BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy")
     return type(metric).__name__ in names
 
 
-def _is_harder_in_training(model: Model) -> bool:
-    """Whether dropout, noise, augmentation or statistics of batches make training another net than validation."""
-    forward = trace_forward(model.graph, training=True)
-    return bool(forward.updates) or any("stream" in value.op.fields for value in forward.trace.values)
-
-
 def _deviation(accuracy: float, split: Split) -> float:
     """Of an accuracy measured on so many samples."""
     return math.sqrt(max(accuracy * (1 - accuracy), 1e-12) / len(split))
-
-
-def _column(rows: Rows, name: str) -> list[float]:
-    return [value for row in rows if (value := row.get(name)) is not None]
 
 
 def _class(data: Dataset, measure: Measure, number: int) -> str:

@@ -6,7 +6,7 @@ Streamed data are not read for this, and of long splits only the first samples a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.outline import span_of
 from kerascli.sources.base import Dataset, Split
+from kerascli.sources.rows import Samples
 
 LARGE = 20.0
 """Root mean square of an input from which it is worth scaling: pixels to 255 have about 80, digits to 16 have 8."""
@@ -35,6 +36,10 @@ HASHED = 1 << 28
 """Bytes of a split that are compared with those of others, at most."""
 SHARED = 0.05
 """Share of the samples held back that training sees from which it is no chance."""
+SCATTER = np.uint64(0x9E3779B97F4A7C15)
+"""The golden ratio's bits: multiples of it lie far from each other."""
+PIECE, PROBED = 32, 256
+"""Bytes of a piece of a sample, and samples of a split, that are looked at before all of them are."""
 REPEATED = 4
 """How many times as often as in the training split itself: few values that a sample can have repeat everywhere."""
 
@@ -44,10 +49,11 @@ def unscaled(model: Model, train: Split) -> Iterator[Finding]:
     for name, samples in train.inputs.items():
         if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "iuf":
             continue
-        values = samples[:LOOKED_AT].astype(np.float64)
-        size = math.sqrt(float(np.mean(np.square(values)))) if values.size else 0.0
-        node = _first_product(model.graph, name) if size >= LARGE else None
+        node = _first_product(model.graph, name)
         if node is None:
+            continue
+        values = samples[:LOOKED_AT].astype(np.float64)
+        if not values.size or math.sqrt(float(np.mean(np.square(values)))) < LARGE:
             continue
         low, high = float(values.min()), float(values.max())
         pixels = samples.dtype == np.uint8 or (low >= 0 and 200 < high <= 255)
@@ -72,22 +78,50 @@ def _first_product(graph: Graph, name: str) -> Node | None:
 
 def shared(model: Model, data: Dataset) -> Iterator[Finding]:
     """Samples held back whose inputs are, byte for byte, those of training samples."""
-    held = {"validation": data.validation, "test": data.test}
-    if not any(held.values()) or (seen := digests(data.train)) is None:
+    held = {name: split for name, split in (("validation", data.validation), ("test", data.test)) if split}
+    if not held or not _may_share(data.train, held.values()) or (seen := digests(data.train)) is None:
         return
     known = np.unique(seen)
     repeated = 1 - len(known) / len(seen)
     for name, split in held.items():
-        found = digests(split) if split else None
+        found = digests(split)
         if found is None:
             continue
-        at = np.minimum(np.searchsorted(known, found), len(known) - 1)
-        count = int(np.count_nonzero(known[at] == found))
+        count = _common(found, known)
         share = count / len(found)
         if count >= 5 and share >= SHARED and share > REPEATED * repeated:
             message = f"{count:,} of {len(found):,} {name} samples are training samples too"
             help = "its figures are too good: take what is repeated out of one of the two"
             yield Finding("shared_samples", message, help, place(model.loaded, ("dataset", "type"), ("dataset",)))
+
+
+def _may_share(train: Split, held: Iterable[Split]) -> bool:
+    """Whether pieces of samples held back are found in training: a cheap look, that says no of nearly all data."""
+    seen = digests(_pieces(train))
+    if seen is None:
+        return False
+    seen.sort()
+    found = [digests(_pieces(split, max(len(split) // PROBED, 1))) for split in held]
+    return any(each is not None and _common(each, seen) >= SHARED / 2 * len(each) for each in found)
+
+
+def _common(found: Array, known: Array) -> int:
+    """How many of the digests are among known ones, which are sorted."""
+    at = np.minimum(np.searchsorted(known, found), len(known) - 1)
+    return int(np.count_nonzero(known[at] == found))
+
+
+def _pieces(split: Split, every: int = 1) -> Split:
+    """The first, the middle and the last bytes of the samples."""
+    found: dict[str, Array | Samples] = {}
+    for name, x in split.inputs.items():
+        if isinstance(x, np.ndarray):
+            flat = x[::every].reshape(-1, math.prod(x.shape[1:]))
+            width, size = flat.shape[1], max(PIECE // x.dtype.itemsize, 1)
+            starts = (0, (width - size) // 2, width - size)
+            x = flat if width <= 3 * size else np.concatenate([flat[:, s : s + size] for s in starts], axis=1)
+        found[name] = x
+    return Split(found, {})
 
 
 def digests(split: Split) -> Array | None:
@@ -101,12 +135,12 @@ def digests(split: Split) -> Array | None:
     step = max((1 << 17) // max(size, 1), 1)  # what is worked on stays in the cache
     for x in arrays:
         words = -(-math.prod(x.shape[1:]) * x.dtype.itemsize // 8)
-        factors = np.random.Generator(np.random.Philox(7)).integers(0, 1 << 64, words, np.uint64) | np.uint64(1)
+        factors = np.arange(1, words + 1, dtype=np.uint64) * SCATTER | np.uint64(1)
         for start in range(0, rows, step):
             block = _words(x[start : min(start + step, rows)], words) * factors
             block ^= block >> np.uint64(32)
             block *= factors[::-1]
-            found[start : start + step] = found[start : start + step] * np.uint64(0x9E3779B97F4A7C15) + block.sum(1)
+            found[start : start + step] = found[start : start + step] * SCATTER + block.sum(1)
     return found
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from kerascli.callbacks.terminate_on_nan import TerminateOnNaN
-from kerascli.diagnosis import curves, gradients
+from kerascli.diagnosis import gradients
+from kerascli.diagnosis.curves import Curves, Rows
 from kerascli.diagnosis.data import shared, unscaled
 from kerascli.diagnosis.finding import Finding
 from kerascli.diagnosis.origin import Origin
@@ -33,6 +34,7 @@ class Examiner:
         self.found: list[Facts] = []
         """In the order of their finding: part of the training's state."""
         self._origin = Origin(trainer)
+        self._curves = Curves(model, data)
 
     def before(self) -> None:
         """The samples."""
@@ -66,12 +68,12 @@ class Examiner:
         if not ends:
             raise Failure(problem)
 
-    def epoch_end(self, epoch: int, rows: curves.Rows) -> None:
+    def epoch_end(self, epoch: int, rows: Rows) -> None:
         """The figures so far, and now and then the gradients."""
         if self._is_broken():
             return
         with np.errstate(all="ignore"):  # numbers may be near infinity
-            self._note(curves.examine(self.model, self.data, rows), epoch)
+            self._note(self._curves.examine(rows), epoch)
             if gradients.is_due(epoch):
                 trainer = self.trainer
                 self._note(gradients.examine(trainer.runner, self.data.train, trainer.learning_rate), epoch)

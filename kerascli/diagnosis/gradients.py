@@ -36,45 +36,44 @@ SATURATING = ("sigmoid", "tanh", "hard_sigmoid", "softsign", "hard_tanh")
 
 @dataclass(frozen=True)
 class _Kernels:
-    """The trained matrices of a layer. Of each figure the largest counts: some may have no gradient by nature."""
+    """The trained matrices of a layer."""
 
     node: Node
+    paths: tuple[str, ...]
     size: float
-    """Root mean square of their gradients."""
-    ratio: float
-    """Norm of their gradients against their own."""
+    """Root mean square of their gradients; the largest counts, for some may have no gradient by nature."""
 
 
 def is_due(epoch: int) -> bool:
-    """Looked at after the epochs 1, 2, 4, 8 and so on: `epoch` counts from 0."""
-    return (epoch + 1) & epoch == 0
+    """Looked at after the epochs 1, 4, 16, 64 and so on: `epoch` counts from 0."""
+    return epoch & (epoch + 1) == 0 and epoch.bit_length() % 2 == 0
 
 
 def examine(runner: Runner, train: Split, rate: float) -> Iterator[Finding]:
     """All findings of the last step."""
     parameters, model = runner.parameters, runner.model
     gradients = parameters.views(parameters.gradient)
-    if not parameters.gradient.any():
+    if not any(gradient.any() for gradient in sorted(gradients.values(), key=np.size)):
         return
-    dead = list(_dead(runner, train)) if any(_zero_columns(g) >= DEAD for g in gradients.values()) else []
+    kernels = list(_kernels(model, gradients))
+    dead = list(_dead(runner, train)) if any(_lacking(kernel.node, gradients) >= DEAD for kernel in kernels) else []
     yield from dead
-    kernels = list(_kernels(model, gradients, parameters.weights))
     if not dead:
         yield from _vanished(model, kernels)
-    yield from _wild(model, kernels, rate)
+    yield from _wild(runner, kernels, rate)
 
 
-def _kernels(model: Model, gradients: Mapping[str, Array], weights: Mapping[str, Array]) -> Iterator[_Kernels]:
+def _kernels(model: Model, gradients: Mapping[str, Array]) -> Iterator[_Kernels]:
     for node in model.graph.nodes:
-        sizes, ratios = [], []
-        for spec in () if node.shared else node.weights:
-            path = f"{node.name}/{spec.name}"
-            if path in gradients and gradients[path].ndim > 1:
-                norm, own = (float(np.linalg.norm(a[path].reshape(-1))) for a in (gradients, weights))
-                sizes.append(norm / math.sqrt(gradients[path].size))
-                ratios.append(norm / max(own, 1e-30))
-        if sizes:
-            yield _Kernels(node, max(sizes), max(ratios))
+        paths = [f"{node.name}/{spec.name}" for spec in (() if node.shared else node.weights)]
+        found = {path: gradients[path] for path in paths if path in gradients and gradients[path].ndim > 1}
+        if found:
+            size = max(_norm(gradient) / math.sqrt(gradient.size) for gradient in found.values())
+            yield _Kernels(node, tuple(found), size)
+
+
+def _norm(array: Array) -> float:
+    return float(np.linalg.norm(array.reshape(-1)))
 
 
 def _vanished(model: Model, kernels: list[_Kernels]) -> Iterator[Finding]:
@@ -92,24 +91,30 @@ def _vanished(model: Model, kernels: list[_Kernels]) -> Iterator[Finding]:
             return
 
 
-def _wild(model: Model, kernels: list[_Kernels], rate: float) -> Iterator[Finding]:
+def _wild(runner: Runner, kernels: list[_Kernels], rate: float) -> Iterator[Finding]:
     """A step of plain gradient descent is larger than the weights that it changes."""
+    model, parameters = runner.model, runner.parameters
     if not isinstance(model.spec.optimizer, SGD):
         return
-    wildest = max(kernels, key=lambda kernel: kernel.ratio, default=None)
-    if wildest and math.isfinite(wildest.ratio) and wildest.ratio * rate > 1:
-        times = f"{wildest.ratio * rate:.3g} times"
-        message = f"exploding gradients: one step changes {wildest.node.title} by {times} its own size"
+    gradients, weights = parameters.views(parameters.gradient), parameters.weights
+    sizes = {
+        kernel.node.title: max(_norm(gradients[path]) / max(_norm(weights[path]), 1e-30) for path in kernel.paths)
+        for kernel in kernels
+    }
+    title = max(sizes, key=lambda title: sizes[title], default="")
+    if title and math.isfinite(sizes[title]) and sizes[title] * rate > 1:
+        times = f"{sizes[title] * rate:.3g} times"
+        message = f"exploding gradients: one step changes {title} by {times} its own size"
         help = "lower the learning rate, scale inputs and targets, or limit gradients: `clipnorm: 1`"
         where = place(model.loaded, ("optimizer", "learning_rate"), ("optimizer",), ("loss",))
         yield Finding("exploding_gradients", message, help, where)
 
 
-def _zero_columns(gradient: Array) -> float:
-    """The share of zeros in a vector, or of columns of nothing else in a matrix: units that nothing came back to."""
-    if gradient.ndim == 0:
-        return 0.0
-    columns = gradient.reshape(-1, gradient.shape[-1]).any(axis=0)
+def _lacking(node: Node, gradients: Mapping[str, Array]) -> float:
+    """The share of a layer's units that nothing came back to, as its smallest trained array shows: the bias, if any."""
+    own = [gradients[path] for spec in node.weights if (path := f"{node.name}/{spec.name}") in gradients]
+    least = min((g for g in own if g.ndim), key=lambda g: g.size)
+    columns = least if least.ndim == 1 else least.reshape(-1, least.shape[-1]).any(axis=0)
     return 1 - float(np.count_nonzero(columns)) / max(columns.size, 1)
 
 
