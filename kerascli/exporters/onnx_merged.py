@@ -75,11 +75,6 @@ def _standardised(v: Value) -> Value | None:
     return x if gamma.shape == x.shape[-x.op.axes :] else None
 
 
-@reads(layer_norm.Standardise)
-def _rows_read(v: Value) -> Sequence[Value]:
-    return v.inputs
-
-
 @becomes(layer_norm.Standardise)
 def _standardise(g: Sheet, v: Value, x: str) -> str:
     assert isinstance(v.op, layer_norm.Standardise)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ class Sheet:
     def constant(self, array: npt.ArrayLike, wanted: str = "constant") -> str:
         """A stored tensor; equal ones are one."""
         whole = np.ascontiguousarray(array).reshape(np.shape(array))
-        key = (whole.tobytes(), whole.dtype.str, whole.shape)
+        key = (blake2b(whole.tobytes()).digest(), whole.dtype.str, whole.shape)
         if key not in self._same:
             name = self._same[key] = self.name(wanted)
             self.constants[name] = whole

@@ -11,6 +11,7 @@ import pytest
 
 from kerascli.check import check
 from kerascli.component import Example
+from kerascli.errors import Failure
 from kerascli.exporters.base import PREPROCESSING, Trained
 from kerascli.exporters.onnx import OPSET, Onnx, model
 from kerascli.exporters.quantization import packed, unpacked
@@ -112,6 +113,13 @@ def test_layers_that_keep_states_are_named() -> None:
     assert "LSTM `it`: it keeps its states from batch to batch" in problem.message
 
 
+def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kerascli.exporters.onnx.MOST", 20)
+    with pytest.raises(Failure, match="larger than the 2 GB"):
+        Onnx().write(Trained("net", net(["again"]), kernel()), tmp_path / "net.onnx")
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_file_says_what_it_is() -> None:
     graph = net(["probabilities"])
     raw = b'{"features": ["\xc3\xa4"]}'
@@ -128,22 +136,28 @@ def test_the_file_says_what_it_is() -> None:
 
 
 def test_an_output_may_be_an_input_or_another_output_again() -> None:
-    graph = net(["x", "probabilities", "again"])
-    xs = {"x": np.arange(12, dtype=np.float32).reshape(4, 3)}
-    compare(Trained("net", graph, kernel()), xs)
+    compare(Trained("net", net(["x", "probabilities", "again"]), kernel()), XS)
+
+
+@pytest.mark.parametrize("name", ["x/Gemm", "first/kernel", "constant", 'a "b"\n: c', "ä/é"])
+def test_any_name_may_be_an_outputs(name: str) -> None:
+    compare(Trained(name, net([name], last=name), kernel()), XS)
+
+
+XS = {"x": np.arange(12, dtype=np.float32).reshape(4, 3)}
 
 
 def kernel() -> dict[str, Array]:
     return {"first/kernel": np.ones((3, 2), np.float32), "first/bias": np.arange(2, dtype=np.float32)}
 
 
-def net(outputs: list[str]) -> Graph:
+def net(outputs: list[str], last: str = "again") -> Graph:
     """A Dense, a softmax, and that passed on."""
     dense = Layer.parse({"type": "Dense", "units": 2})
     nodes = (
         Node("x", Input(shape=(3,)), (), (), (3,), "float"),
         Node("first", dense, ("x",), (), (2,), "float", tuple(dense.declare((3,)))),
         Node("probabilities", Layer.parse({"type": "Softmax"}), ("first",), (), (2,), "float"),
-        Node("again", Layer.parse({"type": "Dropout", "rate": 0.5}), ("probabilities",), (), (2,), "float"),
+        Node(last, Layer.parse({"type": "Dropout", "rate": 0.5}), ("probabilities",), (), (2,), "float"),
     )
     return Graph(nodes, ("x",), tuple(outputs), None)
