@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,19 +49,20 @@ def train(
     began = time.perf_counter()
     checked = pinned(checked, Path(runs))
     model, loaded = Model.of(checked), checked.loaded
+    name = loaded.spec.name if run_name is None else _allowed(run_name)
     cluster = _ready(model, cluster)
-    run = Run.create(
-        Path(runs),
-        loaded.spec.name if run_name is None else _allowed(run_name),
-        loaded.path.read_bytes(),
-        resolved(loaded.spec),
-        git_commit=git_commit(loaded.base),
-        signature=signature_facts(model.signature),
-    )
-    told = Logged(progress or Silence(), run)
-    return _watched(
-        run, told, model, lambda: Training(model, run, threads or cores(), told, save_every, began, cluster=cluster)
-    )
+    with cluster.place(Path(runs)) as place:
+        run = Run.create(
+            place,
+            name,
+            loaded.path.read_bytes(),
+            resolved(loaded.spec),
+            git_commit=git_commit(loaded.base),
+            signature=signature_facts(model.signature),
+        )
+        told = Logged(progress or Silence(), run)
+        given = (model, run, threads or cores(), told, save_every, began)
+        return _watched(run, told, model, lambda: Training(*given, cluster=cluster))
 
 
 def resume(
@@ -76,7 +78,6 @@ def resume(
     A run that is completed and has no more epochs to go is told as it is. What cannot be resumed stays as it was.
     """
     began = time.perf_counter()
-    told = Logged(progress or Silence(), run)
     before, spec = previous(run), checked.loaded.spec
     if run.status == "completed" and "epochs" not in run.facts:
         help = "begin a new run with its weights: `training.initial_weights`"
@@ -88,15 +89,19 @@ def resume(
         return outcome
     model = Model.of(checked)
     cluster = _ready(model, cluster)
-    run.lock()
-    try:
-        training = Training(model, run, threads or cores(), told, save_every, began, True, cluster)
-    except BaseException:
-        run.unlock()
-        raise
-    run.resume()
-    run.write_resolved(resolved(spec))
-    return _watched(run, told, model, lambda: training, resumed=True)
+    with cluster.place(run.path.parent) as place:
+        if not cluster.writes:
+            run = Run.open(shutil.copytree(run.path, place / run.name))
+        told = Logged(progress or Silence(), run)
+        run.lock()
+        try:
+            training = Training(model, run, threads or cores(), told, save_every, began, True, cluster)
+        except BaseException:
+            run.unlock()
+            raise
+        run.resume()
+        run.write_resolved(resolved(spec))
+        return _watched(run, told, model, lambda: training, resumed=True)
 
 
 def _ready(model: Model, cluster: Cluster | None) -> Cluster:

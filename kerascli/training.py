@@ -201,7 +201,8 @@ class Training:
     def _describe(self) -> None:
         """Write what is known before the first step."""
         self.progress.say(self._headline())
-        self.run.update(dataset=self.data.fingerprint, threads=self.runner.session.workers)
+        facts = {"dataset": self.data.fingerprint, "threads": self.runner.session.workers, **self.trainer.engine}
+        self.run.update(**facts)
         for note in self.data.notes:
             self.progress.say(note)
         files.write_text(self.run.preprocessing, self.data.preprocessing.to_json())

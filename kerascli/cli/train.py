@@ -22,7 +22,7 @@ SAVE_EVERY = 60.0
 GROUPS = {
     "What to train": ("settings", "resume", "dry_run"),
     "Where it goes": ("runs_dir", "run_name", "events", "junit"),
-    "How it runs": ("threads", "save_every"),
+    "How it runs": ("engine", "threads", "devices", "hosts", "host", "save_every"),
     "What is shown": ("quiet", "as_json"),
 }
 
@@ -33,7 +33,11 @@ GROUPS = {
 @options.runs_dir
 @click.option("--run-name", metavar="NAME", help="Name of the run, before its time; else the spec's.")
 @click.option("--resume", metavar="RUN", help="Go on with a stopped run, or train it further.")
+@click.option("--engine", type=click.Choice(["numpy", "keras"]), help="What computes: `training.engine`.")
 @options.threads
+@click.option("--devices", type=click.IntRange(1), metavar="N", help="Deal each batch out to N devices (keras, JAX).")
+@click.option("--hosts", metavar="HOSTS", help="`address:port` of every host, by commas: type the same on each.")
+@click.option("--host", type=click.IntRange(0), metavar="N", help="Which of the hosts this is; 0 writes the run.")
 @click.option(
     "--save-every",
     type=click.FloatRange(0),
@@ -54,7 +58,11 @@ def command(
     runs_dir: Path,
     run_name: str | None,
     resume: str | None,
+    engine: str | None,
     threads: int | None,
+    devices: int | None,
+    hosts: str | None,
+    host: int | None,
     save_every: float,
     events: Path | None,
     junit: Path | None,
@@ -72,6 +80,7 @@ def command(
 
     Example: kerascli train --resume latest --set training.epochs=20
     """
+    settings = (*settings, f"training.engine={engine}") if engine else settings
     run, checked = _asked(spec, settings, runs_dir, run_name, resume)
     if dry_run:
         from kerascli.cli.summary import show
@@ -80,15 +89,18 @@ def command(
         return
     from kerascli import api
     from kerascli.cli.progress import Display
+    from kerascli.engines.cluster import cluster
     from kerascli.run import resume_command
 
-    with Display(quiet) as display, _watched(display, events, run is not None) as progress:
+    where = cluster(checked.loaded, devices, hosts, host)
+    events, junit = (events, junit) if where.writes else (None, None)
+    with Display(quiet or not where.writes) as display, _watched(display, events, run is not None) as progress:
         display.problems(checked.objective.warnings)
         try:
             if run is None:
-                outcome = api.train(checked, runs_dir, run_name, threads, progress, save_every)
+                outcome = api.train(checked, runs_dir, run_name, threads, progress, save_every, where)
             else:
-                outcome = api.resume(run, checked, threads, progress, save_every)
+                outcome = api.resume(run, checked, threads, progress, save_every, where)
         except api.Interrupted as stop:
             click.echo(f"interrupted; go on with: {resume_command(Path(str(stop)))}", err=True)
             raise click.exceptions.Exit(130) from None
@@ -96,7 +108,8 @@ def command(
         from kerascli.outcome import write_junit
 
         write_junit(junit, checked.loaded.spec.name, outcome)
-    _report(outcome, display, as_json)
+    if where.writes:
+        _report(outcome, display, as_json)
     raise click.exceptions.Exit(0 if outcome.met else 1)
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from kerascli.errors import Failure, Problem
 from kerascli.keras_backend import backend
@@ -36,6 +40,15 @@ class Cluster:
         """Whether this host writes the run."""
         return self.host == 0
 
+    @contextmanager
+    def place(self, runs: Path) -> Iterator[Path]:
+        """The folder that the run goes to; what another host than the first writes is thrown away."""
+        if self.writes:
+            yield runs
+            return
+        with tempfile.TemporaryDirectory(prefix="kerascli-") as folder:
+            yield Path(folder)
+
     def prepare(self) -> None:
         """Say what has to be said before Keras and JAX are loaded: the backend, and that the CPU is so many devices."""
         os.environ.setdefault("KERAS_BACKEND", backend())
@@ -45,9 +58,12 @@ class Cluster:
             os.environ[FLAGS] = f"{flags} {VIRTUAL}={self.devices}".strip()
 
 
-def cluster(devices: int | None = None, hosts: str | None = None, host: int | None = None) -> Cluster:
-    """What was typed, and for hosts what Keras's variables of the environment say in its place."""
-    listed = hosts if hosts is not None else os.environ.get(ADDRESSES, "")
+def cluster(
+    loaded: Loaded, devices: int | None = None, hosts: str | None = None, host: int | None = None
+) -> Cluster:
+    """What was typed, and for the engine `keras` what its variables of the environment say of the hosts."""
+    told = os.environ.get(ADDRESSES, "") if loaded.spec.training.engine == "keras" else ""
+    listed = told if hosts is None else hosts
     found = tuple(part.strip() for part in listed.split(",") if part.strip())
     if not found:
         if host is not None:

@@ -21,7 +21,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
 from kerascli.keras_layout import optimizer_slots, optimizer_state, places
 from kerascli.layers.structure import PSEUDO, Input
-from kerascli.metrics.base import Metric
+from kerascli.metrics.base import Metric, Sums
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.outline import span_of
@@ -234,25 +234,25 @@ class Net:
     def sums(self, averages: Averages) -> None:
         """Take over the sums that Keras's metrics have."""
         loss, *own = self.metrics()
-        kept = _variables(loss)
-        averages.samples = round(float(kept["count"]))
-        averages.total = float(kept["total"])
+        averages.total, count = _mean(loss)
+        averages.samples = round(count)
         places = self._places()
         for k, metric in zip(places, own, strict=False):
-            for name, array in averages.sums[k].items():
-                np.copyto(array, _variables(metric)[name].reshape(array.shape))
+            for array, variable in _pairs(averages.sums[k], metric):
+                np.copyto(array, keras.ops.convert_to_numpy(variable).reshape(array.shape))
         for output, metric in zip(self.model.loss_columns, own[len(places) :], strict=True):
-            averages.parts[output] = float(_variables(metric)["total"])
+            averages.parts[output] = _mean(metric)[0]
 
     def set_sums(self, averages: Averages) -> None:
         """Let Keras's metrics go on with such sums."""
         loss, *own = self.metrics()
-        _assign(loss, {"total": averages.total, "count": averages.samples})
+        _set_mean(loss, averages.total, averages.samples)
         places = self._places()
         for k, metric in zip(places, own, strict=False):
-            _assign(metric, averages.sums[k])
+            for array, variable in _pairs(averages.sums[k], metric):
+                variable.assign(array.reshape(variable.shape))
         for output, metric in zip(self.model.loss_columns, own[len(places) :], strict=True):
-            _assign(metric, {"total": averages.parts.get(output, 0.0), "count": averages.samples})
+            _set_mean(metric, averages.parts.get(output, 0.0), averages.samples)
 
     def _places(self) -> list[int]:
         """Which of our measures each of Keras's metrics is."""
@@ -266,13 +266,21 @@ def _metric(metric: Metric, column: str) -> Any:
     return keras.metrics.deserialize(config)
 
 
-def _variables(metric: Any) -> dict[str, Array]:
-    return {variable.name: np.asarray(keras.ops.convert_to_numpy(variable)) for variable in metric.variables}
+def _pairs(sums: Sums, metric: Any) -> Iterator[tuple[Array, Any]]:
+    """Our sums and Keras's variables. They have the same names, but where there is one alone."""
+    if len(sums) == 1:
+        return zip(sums.values(), metric.variables, strict=True)
+    return ((sums[variable.name], variable) for variable in metric.variables)
 
 
-def _assign(metric: Any, sums: Mapping[str, Any]) -> None:
-    for variable in metric.variables:
-        variable.assign(np.asarray(sums[variable.name]).reshape(variable.shape))
+def _mean(metric: Any) -> tuple[float, float]:
+    total, count = (float(keras.ops.convert_to_numpy(variable)) for variable in metric.variables)
+    return total, count
+
+
+def _set_mean(metric: Any, *sums: float) -> None:
+    for variable, value in zip(metric.variables, sums, strict=True):
+        variable.assign(value)
 
 
 class _Dealt(keras.distribution.DataParallel):  # type: ignore[misc]
