@@ -51,6 +51,7 @@ class Machine:
         self.held: dict[Slot, Array] = {}
         self.sums: dict[Slot, list[Array]] = {}
         self.slots: dict[Value, Slot] = {}
+        self.results: dict[tuple[Value, int], Array] = {}
         self.seen: set[Slot] = set()
         """Transposed matrices that are views of their originals."""
         homes = {slot.root(): array for slot in plan.slots() if (array := self.homes.get(slot.value)) is not None}
@@ -100,10 +101,15 @@ class Machine:
 
     def result(self, value: Value, rows: int) -> Array:
         """The array of a sink: whole batch for a BLOCK value, the one array otherwise."""
-        slot = self.slots[value]
-        if value.scope == Scope.BLOCK:
-            return self.wide[slot.root()][: rows * value.sample_size].reshape(value.whole(rows * value.times))
-        return self.held[slot.root()].reshape(value.shape)
+        found = self.results.get((value, rows))
+        if found is None:
+            slot = self.slots[value]
+            if value.scope == Scope.BLOCK:
+                found = self.wide[slot.root()][: rows * value.sample_size].reshape(value.whole(rows * value.times))
+            else:
+                found = self.held[slot.root()].reshape(value.shape)
+            self.results[value, rows] = found
+        return found
 
     def bind(self, rows: int, feeds: Mapping[str, Array], lanes: Sequence[int]) -> Bound:
         """The calls of `lanes` (the other lanes' lists stay empty) for batches of `rows` samples from `feeds`."""

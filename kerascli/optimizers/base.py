@@ -11,6 +11,7 @@ Constraints come after both. Steps are Keras's iterations: batches counted from 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import ClassVar, Self
 
 import numpy as np
@@ -210,6 +211,7 @@ def norm(x: Array) -> float:
     return math.sqrt(np.dot(flat, flat))
 
 
+@lru_cache(maxsize=64)  # every slice of a step asks for the same few
 def start_correction(beta: float, t: int) -> float:
     """1 - betaᵗ in float32, for Keras's rounding of it shows."""
     return float(np.float32(1) - np.power(np.float32(beta), np.float32(t)))
