@@ -211,7 +211,7 @@ def norm(x: Array) -> float:
     return math.sqrt(np.dot(flat, flat))
 
 
-@lru_cache(maxsize=64)  # every slice of a step asks for the same few
+@lru_cache(maxsize=4)  # every slice of a step asks for the same few
 def start_correction(beta: float, t: int) -> float:
     """1 - betaᵗ in float32, for Keras's rounding of it shows."""
     return float(np.float32(1) - np.power(np.float32(beta), np.float32(t)))
