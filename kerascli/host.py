@@ -19,6 +19,8 @@ from kerascli.learned import Learned
 from kerascli.ops.ir import Array
 from kerascli.sources.base import Split
 
+ROWS = 4096
+"""Samples that layers learn from at a time."""
 ENDS = (_Entry, _Exit)
 """Where nested models begin and end: they pass on what they read."""
 
@@ -111,28 +113,25 @@ def learn(
 ) -> dict[str, Learned]:
     """What every layer learns that lacks something, by name; `read` is asked only for layers that want samples."""
     found: dict[str, Learned] = {}
-    values: dict[str, Array] = {}
 
-    def value(name: str) -> Array:
-        if name not in values:
-            step = by_name[name]
-            if isinstance(step.layer, Input):
-                values[name] = read().inputs[name][:]
-            else:
-                layer = learnt(step.layer, found.get(step.shared or step.name))
-                if isinstance(layer, _Host) and layer.lacks:
-                    raise _Unfit
-                values[name] = _applied(layer, fitting(layer, step.inputs))
-        return values[name]
+    def value(name: str, rows: slice) -> Array:
+        step = by_name[name]
+        if isinstance(step.layer, Input):
+            return read().inputs[name][rows]
+        layer = learnt(step.layer, found.get(step.shared or step.name))
+        if isinstance(layer, _Host) and layer.lacks:
+            raise _Unfit
+        return _applied(layer, fitting(layer, step.inputs, rows))
 
-    def fitting(layer: Layer, sources: Sequence[str]) -> list[Array]:
-        xs = [value(source) for source in sources]
+    def fitting(layer: Layer, sources: Sequence[str], rows: slice) -> list[Array]:
+        xs = [value(source, rows) for source in sources]
         if misread(layer, "", [_kind(x) for x in xs])[0]:
             raise _Unfit
         return xs
 
-    def seen(step: AnyStep) -> Array:
-        return fitting(step.layer, step.inputs)[0]
+    def seen(step: AnyStep) -> Iterator[Array]:
+        for start in range(0, len(read()), ROWS):
+            yield fitting(step.layer, step.inputs, slice(start, start + ROWS))[0]
 
     by_name = {step.name: step for step in steps}
     for step in hosted(steps):

@@ -4,7 +4,7 @@ With `num_bins`, boundaries are quantiles of the training split, estimated as Ke
 thinned to about 1 / epsilon of them, and boundaries interpolated between these.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -81,8 +81,8 @@ class Discretization(_Host):
         boundaries = np.array(self.bin_boundaries, np.float32)
         return encoded(boundaries.searchsorted(x.astype(np.float32), side="right"), self.output_mode, self.depth)
 
-    def learn(self, see: Callable[[], Array]) -> Learned:
-        values = see().astype(np.float32).reshape(-1)
+    def learn(self, see: Callable[[], Iterator[Array]]) -> Learned:
+        values = np.concatenate([x.astype(np.float32).reshape(-1) for x in see()])
         if not np.isfinite(values).all():
             raise Failure(Problem("E410", "boundaries of bins cannot be learnt from NaN or infinity"))
         summary = _compressed(_thinned(values, self.epsilon), self.epsilon)

@@ -4,7 +4,7 @@ They are deterministic, so that a split that is in memory passes through them on
 boundaries) is learnt from the training split before the graph is built: shapes may depend on it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -53,8 +53,8 @@ class _Host(Layer):
         """Whether it has to learn something before it works."""
         return False
 
-    def learn(self, see: Callable[[], Array]) -> Learned:
-        """What it learns; `see` gives the training split's samples."""
+    def learn(self, see: Callable[[], Iterator[Array]]) -> Learned:
+        """What it learns; `see` gives the training split's samples, some at a time."""
         raise NotImplementedError
 
     def learnt(self, found: Learned) -> Self:

@@ -7,7 +7,8 @@ and not into an asset; a vocabulary that is read from a file may begin with the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -142,12 +143,10 @@ class _Lookup(_Host):
 
     # ---- learning
 
-    def learn(self, see: Callable[[], Array]) -> Learned:
+    def learn(self, see: Callable[[], Iterator[Array]]) -> Learned:
         if isinstance(self.vocabulary, str):
             return Learned(vocabulary=self._from_file(Path(self.vocabulary)))
-        x = see()
-        values = x.reshape(len(x), -1).tolist()
-        return self.learn_from(values)
+        return self.learn_from(chain.from_iterable(x.reshape(len(x), -1).tolist() for x in see()))
 
     def learn_from(self, documents: Iterable[Sequence[Token]]) -> Learned:
         """The most frequent tokens of all samples; for tf_idf in how many of them each is, too."""

@@ -126,10 +126,10 @@ class TextVectorization(_Host):
     def infer_dtype(self, dtype: str) -> str:
         return "int32" if self.output_mode == "int" else "float"
 
-    def learn(self, see: Callable[[], Array]) -> Learned:
+    def learn(self, see: Callable[[], Iterator[Array]]) -> Learned:
         if self.vocabulary is not None:
             return self.lookup.learn(see)
-        return self.lookup.learn_from(self.documents(see()))
+        return self.lookup.learn_from(chain.from_iterable(map(self.documents, see())))
 
     def apply(self, x: Array) -> Array:
         lookup, found = self.lookup, list(self.documents(x))

@@ -50,7 +50,7 @@ def layer(kind: str, **config: Any) -> _Host:
 def adapted(kind: str, x: Any, **config: Any) -> _Host:
     found = layer(kind, **config)
     assert found.lacks
-    return found.learnt(found.learn(lambda: np.asarray(x)))
+    return found.learnt(found.learn(lambda: iter([np.asarray(x)])))
 
 
 # ── hashes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -295,9 +295,9 @@ def test_a_vocabulary_may_be_a_file(tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.txt"
     numbers.write_text("3\nfour\n", "utf-8")
     with pytest.raises(Failure, match="is no whole number"):
-        layer("IntegerLookup", vocabulary=str(numbers)).learn(lambda: np.zeros(0))
+        layer("IntegerLookup", vocabulary=str(numbers)).learn(lambda: iter(()))
     with pytest.raises(Failure, match=r"no file .* for the vocabulary"):
-        layer("StringLookup", vocabulary=str(tmp_path / "none.txt")).learn(lambda: np.zeros(0))
+        layer("StringLookup", vocabulary=str(tmp_path / "none.txt")).learn(lambda: iter(()))
 
 
 # ── discretization ───────────────────────────────────────────────────────────────────────────────────────────────────
