@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kerascli.exporters.onnx_registry import becomes
+from kerascli.exporters.onnx_shapes import in_place
 from kerascli.exporters.onnx_sheet import Sheet
 from kerascli.ops import adaptive, digitize, image_levels, image_move
 from kerascli.ops.image_levels import LEVELS
@@ -14,7 +15,7 @@ from kerascli.ops.ir import Array, Value
 @becomes(image_move.Pick)
 def _pick(g: Sheet, v: Value, x: str) -> str:
     assert isinstance(v.op, image_move.Pick)
-    source, perm = g.moved(x) or (x, tuple(range(v.rank)))
+    source, perm = in_place(g, v, x)
     return g.transpose(g.node("Gather", source, g.whole_numbers(v.op.places), axis=perm[v.op.axis + 1]), perm)
 
 
@@ -23,7 +24,7 @@ def _adaptive(g: Sheet, v: Value, x: str) -> str:
     """Windows of one length are an axis of their own; others are reduced one by one."""
     assert isinstance(v.op, (adaptive.AdaptiveMean, adaptive.AdaptiveMax))
     kind = "ReduceMax" if isinstance(v.op, adaptive.AdaptiveMax) else "ReduceMean"
-    source, perm = g.moved(x) or (x, tuple(range(v.rank)))
+    source, perm = in_place(g, v, x)
     axis, places = perm[v.op.axis], v.op.places
     if v.op.size % places == 0:
         sizes = [v.inputs[0].whole(-1)[perm.index(k)] for k in range(v.rank)]

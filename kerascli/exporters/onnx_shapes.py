@@ -46,10 +46,15 @@ def joined(g: Sheet, v: Value, *parts: str) -> str:
     return g.node("Concat", *parts, axis=v.op.axis)
 
 
+def in_place(g: Sheet, v: Value, x: str) -> tuple[str, tuple[int, ...]]:
+    """The tensor behind x before its axes are put in order, and that order: v, of as many axes, can wait for it too."""
+    return g.moved(x) or (x, tuple(range(v.rank)))
+
+
 @becomes(shape.Slice)
 def _slice(g: Sheet, v: Value, x: str) -> str:
     assert isinstance(v.op, shape.Slice)
-    return g.slice(x, v.op.axis, v.op.start, v.op.stop, v.op.step)
+    return g.slice(x, v.op.axis, v.op.start, v.op.stop, v.op.step)  # of a sequence, one for each of many steps
 
 
 @becomes(recurrent.Reverse)
@@ -62,8 +67,9 @@ def _reverse(g: Sheet, v: Value, x: str) -> str:
 def _pad(g: Sheet, v: Value, x: str) -> str:
     assert isinstance(v.op, window.Pad)
     widths = ((0, 0),) * (v.rank - len(v.op.widths)) + tuple(v.op.widths)
-    ends = [pair[end] for end in (0, 1) for pair in widths]
-    return g.node("Pad", x, g.whole_numbers(ends), g.number(v.op.value, v.dtype))
+    source, perm = in_place(g, v, x)
+    ends = [widths[axis][end] for end in (0, 1) for axis in inverse(perm)]
+    return g.transpose(g.node("Pad", source, g.whole_numbers(ends), g.number(v.op.value, v.dtype)), perm)
 
 
 @becomes(window.Crop)
@@ -72,7 +78,9 @@ def _crop(g: Sheet, v: Value, x: str) -> str:
     lead, sizes = v.rank - len(v.op.widths), v.inputs[0].whole(-1)
     cuts = [(lead + k, a, sizes[lead + k] - b) for k, (a, b) in enumerate(v.op.widths) if a or b]
     axes, starts, stops = zip(*cuts, strict=True)
-    return g.node("Slice", x, g.whole_numbers(starts), g.whole_numbers(stops), g.whole_numbers(axes))
+    source, perm = in_place(g, v, x)
+    places = [g.whole_numbers(numbers) for numbers in (starts, stops, [perm[axis] for axis in axes])]
+    return g.transpose(g.node("Slice", source, *places), perm)
 
 
 @becomes(broadcast.BroadcastTo)

@@ -99,7 +99,8 @@ def test_functions_that_onnx_lacks_in_recurrent_nets_are_written_step_by_step(ac
     [
         ("{type: DepthwiseConv2D, kernel_size: 2, depth_multiplier: 3}", {"Conv": 1, "Expand": 0}),
         ("{type: UpSampling2D}, {type: DepthwiseConv2D, kernel_size: 3, padding: same}", {"Conv": 1, "Pad": 0}),
-        ("{type: Conv2DTranspose, filters: 3, kernel_size: 4, strides: 2, padding: same}", {"ConvTranspose": 1}),
+        ("{type: Conv2DTranspose, filters: 3, kernel_size: 4, strides: 2, padding: same}", {"Transpose": 2}),
+        ("{type: Conv2D, filters: 4, kernel_size: 1}, {type: ZeroPadding2D}, {type: MaxPooling2D}", {"Transpose": 2}),
         (
             "{type: Conv2D, filters: 4, kernel_size: 1}, {type: AdaptiveAveragePooling2D, output_size: 3}",
             {"Transpose": 2},
@@ -113,7 +114,7 @@ def test_functions_that_onnx_lacks_in_recurrent_nets_are_written_step_by_step(ac
             {"Transpose": 2},
         ),
     ],
-    ids=["multiplier", "enlarged", "transposed", "adaptive", "nearest", "even"],
+    ids=["multiplier", "enlarged", "transposed", "padded", "adaptive", "nearest", "even"],
 )
 def test_convolutions_are_one_operator_beside_others(layers: str, wanted: dict[str, int], tmp_path: Path) -> None:
     graph = graph_of(tmp_path, layers, END, shape=(5, 6, 3), dtype="float32")
