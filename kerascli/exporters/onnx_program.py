@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,9 +61,8 @@ class _Trace:
         self.known: dict[Value, bool] = {}
         self.owners: dict[Value, Call] = {}
         for node in self.graph.nodes:
-            for value in self._needed([self.results[node.name]]):
-                self.owners.setdefault(value, node)
-        self.order = self._needed(self.outputs)
+            self.owners.update(dict.fromkeys(self._read([self.results[node.name]], self.owners), node))
+        self.order = sorted(self._read(self.outputs, ()), key=lambda value: value.number)
 
     def is_known(self, value: Value) -> bool:
         """Whether the value depends on weights and constants alone."""
@@ -73,16 +72,15 @@ class _Trace:
             self.known[value] = leaf or (not never and all(map(self.is_known, value.inputs)))
         return self.known[value]
 
-    def _needed(self, wanted: Sequence[Value]) -> list[Value]:
-        """All that the nodes of these values read and that is not known, in an order they can be computed in."""
-        todo = [value for value in wanted if not self.is_known(value)]
-        found = set(todo)
+    def _read(self, wanted: Sequence[Value], before: Container[Value]) -> list[Value]:
+        """All that the nodes of these values read and that is not known, but for what was found before."""
+        todo, found = list(wanted), dict[Value, None]()
         while todo:
-            for value in operands(todo.pop()):
-                if value not in found and not self.is_known(value):
-                    found.add(value)
-                    todo.append(value)
-        return sorted(found, key=lambda value: value.number)
+            value = todo.pop()
+            if value not in found and value not in before and not self.is_known(value):
+                found[value] = None
+                todo += operands(value)
+        return [*found]
 
 
 class _Translator:

@@ -51,7 +51,8 @@ def test_every_config_predicts_the_same(path: Path) -> None:
     if problems := Onnx().problems(graph):
         assert all("before they enter the net" in p.message for p in problems)
         return
-    compare(Trained("net", graph, drawn_weights(graph)), samples(graph))
+    found = compare(Trained("net", graph, drawn_weights(graph)), samples(graph))
+    assert all(np.ptp(y, axis=0).max() > 1e-4 for y in found), "all samples look the same"
 
 
 @pytest.mark.parametrize("way", ["float16", "int8"])
@@ -66,28 +67,32 @@ def test_weights_in_fewer_bits_predict_what_they_stand_for(name: str, way: str) 
 
 
 def drawn_weights(graph: Graph) -> dict[str, Array]:
+    """Such that what goes through the net neither dies out nor grows."""
     rng = np.random.default_rng(2)
-    return {
-        name: (0.2 * rng.standard_normal(spec.shape)).astype(np.float32) ** (2 if "variance" in name else 1)
-        for name, spec in graph.weights().items()
-    }
+    found = {}
+    for name, spec in graph.weights().items():
+        normal = rng.standard_normal(spec.shape) / np.sqrt(np.prod(spec.shape[:-1]))
+        found[name] = (rng.uniform(0.5, 1.5, spec.shape) if "variance" in name else normal).astype(np.float32)
+    return found
 
 
-def compare(trained: Trained, xs: Mapping[str, Array], w: Mapping[str, Array] | None = None) -> None:
-    """The file is as the standard asks, and predicts the same for all samples as for one alone."""
+def compare(trained: Trained, xs: Mapping[str, Array], w: Mapping[str, Array] | None = None) -> list[Array]:
+    """The file is as the standard asks, and predicts the same, for one sample and for all: these predictions."""
     made = model(trained)
     onnx.checker.check_model(made, full_check=True)
     assert {domain.domain for domain in made.opset_import} == {""}
     session = opened(made.SerializeToString())
     values = trace_forward(trained.graph, training=False).values
     wanted = [values[name] for name in trained.graph.outputs]
-    for rows in (len(next(iter(xs.values()))), 1):
+    expected: list[Array] = []
+    for rows in (1, len(next(iter(xs.values())))):
         part = {name: x[:rows] for name, x in xs.items()}
         feeds = {f"x:{name}": x for name, x in part.items()} | dict(trained.weights if w is None else w)
         expected = evaluate(wanted, feeds, rows, np.float32)
         for one, two in zip(expected, session.run(list(trained.graph.outputs), part), strict=True):
             assert two.dtype == one.dtype
             np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5 * max(1, np.abs(one).max()))
+    return expected
 
 
 def opened(data: bytes) -> onnxruntime.InferenceSession:
@@ -148,7 +153,10 @@ XS = {"x": np.arange(12, dtype=np.float32).reshape(4, 3)}
 
 
 def kernel() -> dict[str, Array]:
-    return {"first/kernel": np.ones((3, 2), np.float32), "first/bias": np.arange(2, dtype=np.float32)}
+    return {
+        "first/kernel": np.array([[1, 2], [3, 5], [8, 4]], np.float32) / 9,
+        "first/bias": np.arange(2, dtype=np.float32),
+    }
 
 
 def net(outputs: list[str], last: str = "again") -> Graph:
