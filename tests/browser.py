@@ -97,13 +97,13 @@ class Browser:
                 assert "error" not in answer, answer
                 return answer["result"]
 
-    def show(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Open a file in a window of this size."""
+    def show(self, page: Path | str, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Open a file, or a URL, in a window of this size."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
         self.loaded, self.requests, self.messages = False, [], []
-        self.call("Page.navigate", url=file.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self.loaded:
             self._next()
 
