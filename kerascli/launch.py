@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,8 +29,8 @@ from kerascli.stored import signature_facts
 from kerascli.trainer import Interrupted, Progress
 from kerascli.training import Logged, Silence, Training
 
-MENDABLE = ("E501", "E508")
-"""Failures that are not the training's own, such as a full disk: it can go on later."""
+MENDABLE = ("E401", "E402", "E501", "E508")
+"""Failures that are not the training's own, such as a full disk or a damaged file: it can go on later."""
 
 
 def train(
@@ -110,9 +111,9 @@ def _ready(model: Model, cluster: Cluster | None) -> Cluster:
     require(model.loaded, cluster)
     if model.spec.training.engine == "keras":
         cluster.prepare()
-        from kerascli.engines.keras_net import require_words
+        from kerascli.engines.keras_net import require_layers
 
-        require_words(model)
+        require_layers(model)
     return cluster
 
 
@@ -150,7 +151,7 @@ def _watched(
         told.happened("run_ended", _ended(run, outcome))
         return outcome
     except BaseException as error:
-        _give_up(run, error)
+        _give_up(run, model, error)
         if isinstance(error, KeyboardInterrupt):
             error = Interrupted(str(run.path))
         elif isinstance(error, Failure):
@@ -161,7 +162,8 @@ def _watched(
 
 def _ended(run: Run, outcome: Outcome) -> dict[str, Any]:
     facts = {"epochs": outcome.epochs, "seconds": round(outcome.seconds, 3), "best_epoch": outcome.best_epoch}
-    return {"run": str(run.path), "status": "completed", **facts, "expected": outcome.met}
+    more = {"data_wait": outcome.data_wait, "expected": outcome.met}
+    return {"run": str(run.path), "status": "completed", **facts, **more}
 
 
 def _problems(error: BaseException) -> dict[str, Any]:
@@ -177,7 +179,16 @@ def _allowed(name: str) -> str:
         raise Failure(Problem("E205", f"the run's name {error.message()}"), exit_code=2) from None
 
 
-def _give_up(run: Run, error: BaseException) -> None:
+def _unread(model: Model, error: BaseException) -> dict[str, Any]:
+    """The file that could not be read, if that was it, and the digest of all others: mended it may be another one."""
+    problem = error.problems[0] if isinstance(error, Failure) else None
+    if problem is None or problem.code not in ("E401", "E402") or not isinstance(problem.where, Path):
+        return {}
+    others = model.spec.dataset.without(model.loaded.base, problem.where)
+    return {"unread": {"file": os.path.abspath(problem.where), "others": others}} if others else {}
+
+
+def _give_up(run: Run, model: Model, error: BaseException) -> None:
     """Note why a run ended before its time; that its disk may be full is no reason to hide the first error."""
     with suppress(Failure):
         if run.status != "running":
@@ -186,4 +197,4 @@ def _give_up(run: Run, error: BaseException) -> None:
             run.end("interrupted")
         else:
             run.say(f"failed: {error}")
-            run.end("failed", error=f"{type(error).__name__}: {error}")
+            run.end("failed", error=f"{type(error).__name__}: {error}", **_unread(model, error))

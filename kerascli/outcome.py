@@ -38,6 +38,8 @@ class Outcome:
     """The final evaluation, by split."""
     best_epoch: int | None
     expectations: list[Expectation] = field(default_factory=list)
+    data_wait: dict[str, float] = field(default_factory=dict)
+    """`seconds` that steps waited for samples to be read, and their `share` of the time of all steps."""
 
     @property
     def met(self) -> bool:
@@ -52,6 +54,7 @@ class Outcome:
             "best_epoch": self.best_epoch,
             "metrics": self.metrics,
             "expect": [asdict(e) for e in self.expectations],
+            "data_wait": self.data_wait,
         }
 
 
@@ -59,7 +62,8 @@ def of_completed(run: Run, metrics: dict[str, Logs]) -> Outcome:
     """The outcome of a run that is completed already."""
     facts = run.facts
     found = [Expectation(e["figure"], e["bound"], e["found"], e["met"]) for e in facts.get("expect") or ()]
-    return Outcome(run.path, facts["epochs"], facts["seconds"], metrics, facts.get("best_epoch"), found)
+    reached = (facts["epochs"], facts["seconds"], metrics, facts.get("best_epoch"))
+    return Outcome(run.path, *reached, found, facts.get("data_wait") or {})
 
 
 def figures(outcome: Outcome, history: History) -> dict[str, float]:

@@ -86,6 +86,7 @@ def lines(facts: Facts) -> str:
         "started": facts.get("started"),
         "ended": facts.get("ended"),
         "seconds": facts.get("seconds"),
+        "waited for data": _waited(facts.get("data_wait") or {}),
         "epochs": f"{epochs}, the best was {best + 1}" if epochs and best is not None else epochs,
         "stopped": facts.get("stopped"),
         **{name: _sentence(logs) for name, logs in facts["metrics"].items() if isinstance(logs, dict)},
@@ -101,6 +102,11 @@ def lines(facts: Facts) -> str:
     return columns([[key, plain(value)] for key, value in told.items() if value]) + (
         f"\n\n{columns(files)}" if files else ""
     )
+
+
+def _waited(wait: Mapping[str, float]) -> str:
+    """Nothing for data in memory."""
+    return f"{wait['seconds']:g} s, {wait['share']:.1%} of the steps' time" if wait.get("seconds") else ""
 
 
 def _status(facts: Facts) -> str:

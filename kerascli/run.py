@@ -27,7 +27,7 @@ from kerascli.errors import Failure, Problem
 
 STATUSES = ("running", "completed", "interrupted", "failed")
 Cell = float | None
-OUTCOME = ("error", "stopped", "expect", "epochs", "best_epoch", "seconds")
+OUTCOME = ("error", "stopped", "expect", "epochs", "best_epoch", "seconds", "data_wait", "unread")
 """Facts of `run.json` that say how a run ended; one that goes on has none of them."""
 LIBRARIES = ("numpy", "h5py", "pydantic", "threadpoolctl", "pillow", "pyarrow")
 """Packages that read data or compute: those that are installed are noted with the run."""

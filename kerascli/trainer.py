@@ -92,6 +92,8 @@ class Trainer:
         self.seconds = 0.0
         """What the epoch at hand took before this process."""
         self.stop_reason: str | None = None
+        self.waited, self.stepping = 0.0, 0.0
+        """Seconds that steps waited for samples to be read, and that all steps took, of whole epochs."""
         self._waited, self._told_of_waiting = 0.0, False
         self.interrupt = False
         self.ended = False
@@ -227,9 +229,15 @@ class Trainer:
         if self._guard:
             self._guard.after_step()
 
+    @property
+    def data_wait(self) -> dict[str, float]:
+        """Seconds that steps waited for samples to be read, and their share of the time of all steps."""
+        return {"seconds": round(self.waited, 3), "share": round(self.waited / max(self.stepping, 1e-9), 4)}
+
     def _tell_of_waiting(self, seconds: float) -> None:
         """Say once where steps have to wait for their samples, for then a faster net would not train faster."""
         waited, self._waited = self.feed.waited - self._waited, self.feed.waited
+        self.waited, self.stepping = self.waited + waited, self.stepping + seconds
         if waited > max(1.0, MOST_WAITING * seconds) and not self._told_of_waiting:
             self._told_of_waiting = True
             self.say(f"{waited / seconds:.0%} of the epoch's steps were spent waiting for data to be read and unpacked")
@@ -255,6 +263,7 @@ class Trainer:
             "step": self.step,
             "iteration": self.iteration,
             "seconds": self.elapsed,
+            "waited": [self.waited, self.stepping],
             "learning_rate": self._rate,
             "stop_reason": self.stop_reason,
             "averaged": self.averaged,
@@ -282,6 +291,7 @@ class Trainer:
         self.seconds, self._rate, self.stop_reason = state["seconds"], state["learning_rate"], state["stop_reason"]
         self.states, self.averaged = state["callbacks"], state["averaged"]
         self.averages.restore(state["averages"])
+        self.waited, self.stepping = state.get("waited", (0.0, 0.0))
 
     def rows(self, iteration: int) -> Array:
         """The samples of a batch. Each pass over the data has an order of its own, keyed by the seed and its number."""

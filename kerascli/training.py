@@ -258,6 +258,9 @@ class Training:
         files.write_json(self.run.metrics, metrics)
         outcome = Outcome(self.run.path, len(self.history.rows), self._seconds(), metrics, self.best)
         outcome.expectations = expectations(self.spec, outcome, self.history)
+        outcome.data_wait = trainer.data_wait
+        if trainer.waited > 1:
+            self.progress.say(f"{outcome.data_wait['share']:.1%} of the steps' time was spent waiting for data")
         self.run.end(
             "completed",
             best_epoch=self.best,
@@ -265,6 +268,7 @@ class Training:
             seconds=round(outcome.seconds, 3),
             stopped=trainer.stop_reason,
             expect=outcome.facts()["expect"],
+            data_wait=outcome.data_wait,
         )
         if any(c.delete_checkpoint for c in self.spec.callbacks if isinstance(c, BackupAndRestore)):
             self.checkpoints.clear()
@@ -341,6 +345,9 @@ def _require_same_data(run: Run, model: Model, data: Dataset) -> None:
     if before in (None, data.fingerprint):
         return
     sizes, old = model.signature.sizes, (run.facts.get("signature") or {}).get("sizes") or {}
+    loaded, unread = model.loaded, run.facts.get("unread")
+    if unread and sizes == old and loaded.spec.dataset.without(loaded.base, Path(unread["file"])) == unread["others"]:
+        return  # the file that ended the training, before any step had read it, is mended
     other = [f"{old.get(k, 0):,} {k} samples are now {n:,}" for k, n in sizes.items() if old.get(k, 0) != n]
     how = "; ".join(other) or "as many samples, with other values"
     help = "put the old data back, or train a new run with `training.initial_weights`"

@@ -11,6 +11,7 @@ Every event has `version` (1), `event`, and `time` (ISO 8601, with the zone). Ep
     diagnosis         name, epoch (null: before training), message, help, file, line, column
     evaluation        split, logs
     run_ended         run, status (completed, interrupted or failed); completed: epochs, seconds, best_epoch,
+                      data_wait {seconds, share: of the steps' time that they waited for samples to be read},
                       expected (whether all bounds of `expect:` are met); failed: problems [{code, message}]
 """
 

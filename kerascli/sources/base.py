@@ -178,6 +178,10 @@ class Source(Component):
         """The same with what was found out from the data written down, as `resolved.yaml` has it."""
         return self
 
+    def without(self, base: Path, file: Path) -> str | None:
+        """The fingerprint of all files but this one; None where a sample has no file of its own."""
+        return None
+
     def encoding_of(self, target: str, encoding: Mapping[str, str] | None) -> str:
         """The spec's word, else the caller's."""
         return self.target_encoding if self.target_encoding != "auto" else (encoding or {}).get(target, "auto")

@@ -121,9 +121,16 @@ class _Folder(_ArraySource):
 
     def fingerprint(self, base: Path, seed: int) -> str:
         """Of the names, sizes and beginnings of all files: reading all of them would take as long as an epoch."""
+        return self.without(base, None)
+
+    def without(self, base: Path, file: Path | None) -> str:
         digest = hashlib.sha256()
         for split, listing in self._listings(base)[1].items():
+            folder = os.path.abspath(listing.files.folder)
+            own = os.path.relpath(os.path.abspath(file), folder) if file else None
             for number in range(len(listing.files)):
+                if listing.files.name(number) == own:
+                    continue
                 start, size = beginning(listing.files[number], _DIGESTED)
                 digest.update(f"{split}/{listing.files.name(number)}:{size}\0".encode("utf-8", "surrogateescape"))
                 digest.update(start)

@@ -248,3 +248,32 @@ def test_memory_holds_a_few_batches_of_data_several_times_its_size(
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert max(seen) < 105 and seen[-1] <= seen[0] + 16, seen  # a reader may hold two batches at that moment
+
+
+def test_a_training_goes_on_once_the_image_that_ended_it_is_mended(tmp_path: Path) -> None:
+    Image = pytest.importorskip("PIL.Image")
+    for number in range(12):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((30, 30, 3), 20 * number, np.uint8) ^ np.arange(30, dtype=np.uint8)[:, None]).save(path)
+    bad = tmp_path / "data" / "b" / "3.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-30])
+    (tmp_path / "spec.yaml").write_text(
+        "dataset: {type: image_folder, path: data, image_size: 8}\nlayers: [Flatten, {type: Dense, units: 2}]\n"
+        "loss: {type: SparseCategoricalCrossentropy, from_logits: true}\ntraining: {epochs: 2, batch_size: 4}\n"
+    )
+    with fails("E402", "3.png", "truncated", "mend or remove the file; then go on with `kerascli train --resume"):
+        api.train(check(tmp_path / "spec.yaml"), tmp_path / "runs", threads=1)
+    (folder,) = (tmp_path / "runs").glob("*")
+    other = tmp_path / "data" / "a" / "2.png"
+    before = other.read_bytes()
+    bad.write_bytes(whole)
+    other.write_bytes(whole)
+    with fails("E513", "are not those that the run was trained on"):
+        api.resume(Run.open(folder), api.checked_again(Run.open(folder)), threads=1)
+    other.write_bytes(before)
+    api.resume(Run.open(folder), api.checked_again(Run.open(folder)), threads=1)
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["status"] == "completed" and "unread" not in facts
+    assert facts["data_wait"]["seconds"] > 0 and 0 < facts["data_wait"]["share"] <= 1
