@@ -90,25 +90,20 @@ def model(trained: Trained) -> onnx.ModelProto:
     from onnx import helper
 
     graph = trained.graph.computed
-    weights = unpacked(packed(trained.weights, trained.quantize))
-    program = translate(graph, weights)
-    kept = [_kept(name, array, trained.quantize) for name, array in program.constants.items()]
-    stored = [tensor for tensors, _ in kept for tensor in tensors]
-    unpack = [node for _, nodes in kept for node in nodes]
-    inner = helper.make_graph(
-        [*unpack, *(_node(node) for node in program.nodes)],
-        trained.name,
-        [_tensor(graph, name) for name in graph.inputs],
-        [_tensor(graph, name) for name in graph.outputs],
-        stored,
-    )
+    program = translate(graph, unpacked(packed(trained.weights, trained.quantize)))
+    inputs, outputs = ([_tensor(graph, name) for name in names] for names in (graph.inputs, graph.outputs))
     made = helper.make_model(
-        inner,
+        helper.make_graph([], trained.name, inputs, outputs),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="kerascli",
         producer_version=__version__,
     )
+    for name, array in program.constants.items():  # one by one: all of this is copied
+        tensors, nodes = _kept(name, array, trained.quantize)
+        made.graph.initializer.extend(tensors)
+        made.graph.node.extend(nodes)
+    made.graph.node.extend(_node(node) for node in program.nodes)
     helper.set_model_props(made, _facts(trained))
     return made
 

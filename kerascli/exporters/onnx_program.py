@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kerascli.exporters.onnx_registry import FORMS, REFUSALS, kind, operands, results
-from kerascli.exporters.onnx_sheet import Node, Sheet
+from kerascli.exporters.onnx_sheet import Node, Sheet, element
 from kerascli.graph import Graph
 from kerascli.graph import Node as Call
 from kerascli.ops.ir import Array, Carried, Constant, Further, Input, Scope, Value, Variable, Weight
@@ -135,7 +135,10 @@ class _Translator:
     def array(self, value: Value) -> Array:
         if value not in self.arrays:
             assert self.trace.is_known(value)
-            (self.arrays[value],) = evaluate([value], self.weights, 1, np.float32)
+            if isinstance(value.op, Weight):  # evaluated, it would be copied
+                self.arrays[value] = np.asarray(self.weights[value.op.path], element(value.dtype))
+            else:
+                (self.arrays[value],) = evaluate([value], self.weights, 1, np.float32)
         return self.arrays[value]
 
     def called(self, value: Value) -> str:
