@@ -39,6 +39,7 @@ def becomes(*kinds: Kind) -> Callable[[Becoming], Becoming]:
     """Registers what these ops become."""
 
     def register(form: Becoming) -> Becoming:
+        assert not FORMS.keys() & {*kinds}, "an op has one form"
         FORMS.update(dict.fromkeys(kinds, form))
         return form
 
