@@ -1,15 +1,49 @@
-"""Places of images picked, windows of nearly equal length, bins and histograms as ONNX nodes."""
+"""Images enlarged, places picked, windows of nearly equal length, bins and histograms as ONNX nodes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from kerascli.exporters.onnx_registry import becomes
-from kerascli.exporters.onnx_shapes import in_place
-from kerascli.exporters.onnx_sheet import Sheet
-from kerascli.ops import adaptive, digitize, image_levels, image_move
+from kerascli.exporters.onnx_registry import becomes, reads
+from kerascli.exporters.onnx_shapes import in_place, reshaped
+from kerascli.exporters.onnx_sheet import Sheet, inverse
+from kerascli.ops import adaptive, broadcast, digitize, image_levels, image_move, shape
 from kerascli.ops.image_levels import LEVELS
 from kerascli.ops.ir import Array, Value
+
+
+@reads(shape.Reshape)
+def _reshape_reads(v: Value) -> Sequence[Value]:
+    return v.inputs if (found := _repeated(v)) is None else (found,)
+
+
+@becomes(shape.Reshape)
+def _reshape(g: Sheet, v: Value, x: str) -> str:
+    """Every place so many times over is one operator, which does it before axes that wait are put in order."""
+    if (found := _repeated(v)) is None:
+        return reshaped(g, v, x)
+    source, perm = in_place(g, v, x)
+    times = (1, *(after / before for before, after in zip(found.shape, v.shape, strict=True)))
+    scales = g.constant(np.array([times[axis] for axis in inverse(perm)], np.float32))
+    ways = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return g.transpose(g.node("Resize", source, "", scales, **ways), perm)
+
+
+def _repeated(v: Value) -> Value | None:
+    """What the value repeats every place of, along all axes but the last: see layers/up_sampling.py."""
+    wide = v.inputs[0]
+    apart = wide.inputs[0] if isinstance(wide.op, broadcast.BroadcastTo) else wide
+    if apart is wide or not isinstance(apart.op, shape.Reshape) or v.dtype != "float":
+        return None
+    x, times = apart.inputs[0], wide.shape[1::2]
+    sizes, last = x.shape[:-1], x.shape[-1:]
+    once, often = (
+        (*(n for pair in zip(sizes, row, strict=False) for n in pair), *last) for row in ((1,) * len(sizes), times)
+    )
+    larger = (*(size * t for size, t in zip(sizes, times, strict=False)), *last)
+    return x if (apart.shape, wide.shape, v.shape) == (once, often, larger) else None
 
 
 @becomes(image_move.Pick)

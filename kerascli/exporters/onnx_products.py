@@ -6,11 +6,11 @@ import string
 from collections.abc import Sequence
 
 from kerascli.exporters.onnx_registry import becomes, reads
-from kerascli.exporters.onnx_shapes import joined
+from kerascli.exporters.onnx_shapes import in_place, joined
 from kerascli.exporters.onnx_sheet import Sheet
-from kerascli.exporters.onnx_windows import convolution, convolved
+from kerascli.exporters.onnx_windows import convolution, convolved, last_channels
 from kerascli.ops import einsum, linear, sample_product, shape, window
-from kerascli.ops.ir import Value
+from kerascli.ops.ir import Constant, Value
 
 
 @reads(linear.MatMul, window.ConvolutionProduct)
@@ -26,7 +26,18 @@ def _product(g: Sheet, v: Value, x: str, *matrix: str) -> str:
         return convolved(g, found, x)
     if v.op.columns:
         x = g.transpose(x, (*range(1, v.inputs[0].rank), 0))
-    return g.node("MatMul", x, *matrix)
+    return _pointwise(g, v, x) or g.node("MatMul", x, *matrix)
+
+
+def _pointwise(g: Sheet, v: Value, x: str) -> str:
+    """A layer's product of channels that stand in front already, as a convolution of single places; else nothing."""
+    size = v.rank - 2
+    source, perm = in_place(g, v, x)
+    if size < 2 or isinstance(v.inputs[1].op, Constant) or last_channels(g, source, size) != g.transpose(source, perm):
+        return ""
+    kernel = g.array(v.inputs[1]).T
+    w = g.constant(kernel.reshape(*kernel.shape, *(1,) * size), f"{g.prefix}/kernel")
+    return last_channels(g, g.node("Conv", source, w, kernel_shape=(1,) * size), size)
 
 
 @reads(shape.Concatenate)

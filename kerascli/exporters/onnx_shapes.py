@@ -25,8 +25,8 @@ LAST = -(2**63)
 """A place before the first of an axis that is read backwards."""
 
 
-@becomes(shape.Reshape, fold.Fold, fold.Unfold)
-def _reshape(g: Sheet, v: Value, x: str) -> str:
+@becomes(fold.Fold, fold.Unfold)
+def reshaped(g: Sheet, v: Value, x: str) -> str:
     return g.reshape(x, v.whole(-1))
 
 

@@ -99,6 +99,11 @@ def test_functions_that_onnx_lacks_in_recurrent_nets_are_written_step_by_step(ac
     [
         ("{type: DepthwiseConv2D, kernel_size: 2, depth_multiplier: 3}", {"Conv": 1, "Expand": 0}),
         ("{type: UpSampling2D}, {type: DepthwiseConv2D, kernel_size: 3, padding: same}", {"Conv": 1, "Pad": 0}),
+        (
+            "{type: Conv2D, filters: 2, kernel_size: 1}, {type: UpSampling2D, size: [3, 1]}, {type: ReLU}",
+            {"Resize": 1, "Transpose": 2, "Reshape": 1},
+        ),
+        ("{type: SeparableConv2D, filters: 4, kernel_size: 3}", {"Conv": 2, "Transpose": 2, "MatMul": 0}),
         ("{type: Conv2DTranspose, filters: 3, kernel_size: 4, strides: 2, padding: same}", {"Transpose": 2}),
         ("{type: Conv2D, filters: 4, kernel_size: 1}, {type: ZeroPadding2D}, {type: MaxPooling2D}", {"Transpose": 2}),
         (
@@ -114,7 +119,7 @@ def test_functions_that_onnx_lacks_in_recurrent_nets_are_written_step_by_step(ac
             {"Transpose": 2},
         ),
     ],
-    ids=["multiplier", "enlarged", "transposed", "padded", "adaptive", "nearest", "even"],
+    ids=["multiplier", "enlarged", "repeated", "separable", "transposed", "padded", "adaptive", "nearest", "even"],
 )
 def test_convolutions_are_one_operator_beside_others(layers: str, wanted: dict[str, int], tmp_path: Path) -> None:
     graph = graph_of(tmp_path, layers, END, shape=(5, 6, 3), dtype="float32")
