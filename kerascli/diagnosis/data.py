@@ -1,6 +1,7 @@
 """Samples that are seldom meant so: inputs far from 1 that nothing scales, samples of one split that stand in another.
 
-Streamed data are not read for this, and of long splits only the first samples are looked at.
+Of streamed data a few samples are read for this, and of files no more than tells them apart; of long splits only the
+first samples are looked at.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.outline import span_of
 from kerascli.sources.base import Dataset, Split
-from kerascli.sources.rows import Samples
+from kerascli.sources.rows import Samples, Streamed
 
 LARGE = 20.0
 """Root mean square of an input from which it is worth scaling: pixels to 255 have about 80, digits to 16 have 8."""
-LOOKED_AT = 128
-"""Samples whose size is measured."""
+LOOKED_AT, READ = 128, 8
+"""Samples whose size is measured, and as many of those that are streamed."""
 NEUTRAL = {"Reshape", "Flatten", "Permute", "Cropping1D", "Cropping2D", "Cropping3D", "ZeroPadding1D", "ZeroPadding2D"}
 NEUTRAL |= {"ZeroPadding3D", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D", "RepeatVector"}
 NEUTRAL |= {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "RandomFlip", "RandomRotation", "RandomTranslation"}
@@ -34,6 +35,8 @@ PRODUCTS |= {"DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose", "SimpleRNN
 
 HASHED = 1 << 28
 """Bytes of a split that are compared with those of others, at most."""
+MARKED = 1 << 16
+"""Files of a split that are compared, at most."""
 SHARED = 0.05
 """Share of the samples held back that training sees from which it is no chance."""
 SCATTER = np.uint64(0x9E3779B97F4A7C15)
@@ -47,12 +50,12 @@ REPEATED = 4
 def unscaled(model: Model, train: Split) -> Iterator[Finding]:
     """Large inputs that reach products without anything that scales them."""
     for name, samples in train.inputs.items():
-        if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "iuf":
+        if samples.dtype.kind not in "iuf":
             continue
         node = _first_product(model.graph, name)
         if node is None:
             continue
-        values = samples[:LOOKED_AT].astype(np.float64)
+        values = samples[: READ if isinstance(samples, Streamed) else LOOKED_AT].astype(np.float64)
         if not values.size or math.sqrt(float(np.mean(np.square(values)))) < LARGE:
             continue
         low, high = float(values.min()), float(values.max())
@@ -77,7 +80,7 @@ def _first_product(graph: Graph, name: str) -> Node | None:
 
 
 def shared(model: Model, data: Dataset) -> Iterator[Finding]:
-    """Samples held back whose inputs are, byte for byte, those of training samples."""
+    """Samples held back whose inputs are, byte for byte, those of training samples; files by their size and parts."""
     held = {name: split for name, split in (("validation", data.validation), ("test", data.test)) if split}
     if not held or not _may_share(data.train, held.values()) or (seen := digests(data.train)) is None:
         return
@@ -97,9 +100,10 @@ def shared(model: Model, data: Dataset) -> Iterator[Finding]:
 
 def _may_share(train: Split, held: Iterable[Split]) -> bool:
     """Whether pieces of samples held back are found in training: a cheap look, that says no of nearly all data."""
+    if not all(_is_plain(x) for x in train.inputs.values()):
+        return True  # of files and texts there is no look that is cheaper
     seen = digests(_pieces(train))
-    if seen is None:
-        return False
+    assert seen is not None
     seen.sort()
     found = [digests(_pieces(split, max(len(split) // PROBED, 1))) for split in held]
     return any(each is not None and _common(each, seen) >= SHARED / 2 * len(each) for each in found)
@@ -124,16 +128,25 @@ def _pieces(split: Split, every: int = 1) -> Split:
     return Split(found, {})
 
 
+def _is_plain(samples: Samples) -> bool:
+    """Whether they are numbers in memory."""
+    return isinstance(samples, np.ndarray) and samples.dtype.kind in "biuf"
+
+
 def digests(split: Split) -> Array | None:
-    """64 bits that tell samples apart by their inputs, in order: (samples,). None where they are streamed, or texts."""
+    """64 bits that tell samples apart by their inputs, in order: (samples,). None where they would have to be read."""
     arrays = list(split.inputs.values())
-    if not all(isinstance(x, np.ndarray) and x.dtype.kind in "biuf" for x in arrays):
-        return None
-    size = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in arrays)
+    size = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in arrays if _is_plain(x))
     rows = min(len(split), max(HASHED // max(size, 1), 1))
     found = np.zeros(rows, np.uint64)
     step = max((1 << 17) // max(size, 1), 1)  # what is worked on stays in the cache
     for x in arrays:
+        if not _is_plain(x):
+            marks = _marks(x, rows)
+            if marks is None:
+                return None
+            found = found * SCATTER + marks
+            continue
         words = -(-math.prod(x.shape[1:]) * x.dtype.itemsize // 8)
         factors = np.arange(1, words + 1, dtype=np.uint64) * SCATTER | np.uint64(1)
         for start in range(0, rows, step):
@@ -142,6 +155,15 @@ def digests(split: Split) -> Array | None:
             block *= factors[::-1]
             found[start : start + step] = found[start : start + step] * SCATTER + block.sum(1)
     return found
+
+
+def _marks(samples: Samples, rows: int) -> Array | None:
+    """Of texts in memory, or of files."""
+    if not isinstance(samples, Streamed):
+        return np.array([hash(tuple(row)) for row in samples[:rows].reshape(rows, -1).tolist()], np.int64).view(
+            np.uint64
+        )
+    return samples.marks(np.arange(rows)) if samples.marks and len(samples) <= MARKED else None
 
 
 def _words(block: Array, words: int) -> Array:

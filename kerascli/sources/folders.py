@@ -178,6 +178,24 @@ def beginning(path: Path, size: int) -> tuple[bytes, int]:
         raise cannot_read(path, error) from None
 
 
+def marks(files: Files, rows: Array) -> Array:
+    """64 bits of each of these files, made of its size, its beginning, its middle and its end: (n,)."""
+    found = bytearray()
+    for row in rows.tolist():
+        path = files[row]
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                digest = hashlib.blake2b(str(size).encode(), digest_size=8)
+                for place in (0, size // 2, max(size - _DIGESTED, 0)):
+                    file.seek(place)
+                    digest.update(file.read(_DIGESTED))
+        except OSError as error:
+            raise cannot_read(path, error) from None
+        found += digest.digest()
+    return np.frombuffer(bytes(found), np.uint64)
+
+
 def folders_of_classes(folder: Path, suffixes: Sequence[str], what: str) -> tuple[str, ...]:
     """The folders inside, sorted; a problem where there are none."""
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -15,7 +16,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.images import STARTS, SUFFIXES, ColorMode, ImageReading, Interpolation, require_pillow
 from kerascli.preprocessing import Array
 from kerascli.sources.base import Dataset, InputInfo
-from kerascli.sources.folders import Files, Listing, _Folder, beginning, share
+from kerascli.sources.folders import Files, Listing, _Folder, beginning, marks, share
 from kerascli.sources.rows import Samples, Streamed
 
 _NAMED = 5
@@ -101,7 +102,8 @@ class ImageFolder(_Folder):
         return InputInfo(self.reading.shape, "uint8")
 
     def samples(self, files: Files) -> Samples:
-        return Streamed((len(files), *self.reading.shape), np.dtype(np.uint8), Pictures(files, self.reading))
+        read = Pictures(files, self.reading)
+        return Streamed((len(files), *self.reading.shape), np.dtype(np.uint8), read, partial(marks, files))
 
     def sifted(self, listing: Listing, split: str) -> Listing:
         """Without images that cannot be read, or a problem for the first of them. All are unpacked where they may be

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,7 +16,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
 from kerascli.preprocessing import Array, InputLayout
 from kerascli.sources.base import Dataset, InputInfo, Split
-from kerascli.sources.folders import Files, _Folder, bytes_of
+from kerascli.sources.folders import Files, _Folder, bytes_of, marks
 from kerascli.sources.packed import numbered
 from kerascli.sources.rows import TEXT, Samples, Streamed
 from kerascli.text import Output, Side, TextEncoder, TextOptions
@@ -60,7 +61,7 @@ class Texts:
         return np.array([[read_text(self.files[int(row)])] for row in rows], TEXT).reshape(-1, 1)
 
     def streamed(self) -> Streamed:
-        return Streamed((len(self.files), 1), np.dtype(TEXT), self)
+        return Streamed((len(self.files), 1), np.dtype(TEXT), self, partial(marks, self.files))
 
 
 class TextFolder(_Folder):

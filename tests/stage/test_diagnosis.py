@@ -95,6 +95,36 @@ def test_samples_in_two_splits_are_told_but_not_those_that_repeat_everywhere(tmp
     assert "shared_samples" not in found(tmp_path, HEAD + NET + "training: {epochs: 1}\n", **few)
 
 
+@pytest.mark.parametrize("kind", ["image", "text", "numbered text"])
+def test_files_that_stand_in_two_splits_are_told_though_they_are_streamed(kind: str, tmp_path: Path) -> None:
+    Image, rng = pytest.importorskip("PIL.Image"), np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 10)):
+        for number in range(count):
+            path = tmp_path / split / "ab"[number % 2] / f"{number}.{'png' if kind == 'image' else 'txt'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "image":
+                Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(path)
+            else:
+                path.write_text(" ".join(f"w{word}" for word in rng.integers(50, size=12)))
+            if split == "test" and number < 6:
+                path.write_bytes((tmp_path / "train" / path.relative_to(tmp_path / "test")).read_bytes())
+    words = {"image": "image_size: 9", "text": "follow_links: false", "numbered text": "vocabulary: 40, output: count"}
+    layers = {
+        "image": "Flatten, ",
+        "text": "{type: Input, name: x, shape: [1], dtype: string}, "
+        "{type: TextVectorization, max_tokens: 40, output_mode: multi_hot}, ",
+        "numbered text": "",
+    }
+    text = (
+        f"dataset: {{type: {kind.split()[-1]}_folder, path: {{train: train, test: test}}, {words[kind]}}}\n"
+        f"layers: [{layers[kind]}{{type: Dense, units: 2, activation: softmax}}]\n"
+        "loss: sparse_categorical_crossentropy\n"
+    )
+    told = found(tmp_path, text)
+    assert told["shared_samples"]["message"] == "6 of 10 test samples are training samples too"
+    assert ("unscaled_inputs" in told) == (kind == "image")
+
+
 def test_digests_tell_samples_apart_by_any_one_byte() -> None:
     rng = np.random.default_rng(0)
     for dtype, shape in ((np.uint8, (5, 5, 1)), (np.float32, (7,)), (np.int32, ())):
