@@ -98,6 +98,11 @@ WINDOWS: dict[str, tuple[float, ...]] = {
 """Sums of cosines: their weights, with signs in turn."""
 
 
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers), Field(min_length=1)]
+Window = Literal["boxcar", "hann", "hamming", "blackman", "nuttall", "blackmanharris", "flattop"] | Numbers | None
+"""What the frames of a Fourier transform are multiplied by."""
+
+
 class STFT(Initializer):
     """The kernel of a short-time Fourier transform, for Conv1D: (frame length, 1, frequencies).
 
@@ -114,11 +119,7 @@ class STFT(Initializer):
 
     side: Literal["real", "imag"] = "real"
     """Which part of the transform: the real (cosines) or the imaginary (sines)."""
-    window: (
-        Literal["boxcar", "hann", "hamming", "blackman", "nuttall", "blackmanharris", "flattop"]
-        | Annotated[tuple[float, ...], BeforeValidator(_numbers), Field(min_length=1)]
-        | None
-    ) = "hann"
+    window: Window = "hann"
     """Name of the window, its values, or null for none."""
     scaling: Literal["density", "spectrum"] | None = "density"
     """What the window is divided by: the root of its sum of squares, its sum, or nothing."""
@@ -137,12 +138,13 @@ class STFT(Initializer):
         angle = np.pi * np.outer(np.arange(frame), np.arange(frequencies)) / max(frequencies - 1, 1)
         kernel = np.cos(angle) if self.side == "real" else -np.sin(angle)
         if self.window is not None:
-            window = self._window(frame)
+            window = self.window_of(frame)
             norm = {"density": np.sqrt(np.sum(window**2)), "spectrum": np.sum(np.abs(window)), None: 1.0}[self.scaling]
             kernel *= (window / norm)[:, None]
         return kernel[:, None]
 
-    def _window(self, length: int) -> Array:
+    def window_of(self, length: int) -> Array:
+        """The window, as long as a frame."""
         if isinstance(self.window, tuple):
             return np.array(self.window)
         assert self.window is not None

@@ -43,12 +43,6 @@ LEFT_OUT: dict[str, dict[str, Reason]] = {
         ),
         "MaxNumBoundingBoxes": Reason("it pads bounding boxes, and no dataset has them", "leave it out"),
         "Pipeline": Reason("it is a list of layers", "write them in `layers` one after the other, or in a Model"),
-        "MelSpectrogram": Reason(
-            "the engine has no Fourier transform", "compute the spectrograms beforehand, and read them from npz or hdf5"
-        ),
-        "STFTSpectrogram": Reason(
-            "the engine has no Fourier transform", "compute the spectrograms beforehand, and read them from npz or hdf5"
-        ),
         "Sequential": Reason("a stack and a graph are written alike", "write {type: Model, layers: [...]}"),
         "Functional": Reason("a stack and a graph are written alike", "write {type: Model, layers: [...]}"),
     },

@@ -82,6 +82,16 @@ def _power(g: Sheet, v: Value, x: str) -> str:
     return g.elementwise("Pow", x, g.number(v.op.exponent, v.dtype))
 
 
+@becomes(elementwise.Arctan2)
+def _arctan2(g: Sheet, v: Value, y: str, x: str) -> str:
+    zero, half = g.number(0.0), g.number(np.pi)
+    slope = g.elementwise("Atan", g.elementwise("Div", y, x))
+    slope = g.elementwise("Where", g.elementwise("Equal", y, zero), y, slope)
+    turn = g.elementwise("Where", g.elementwise("Less", y, zero), g.number(-np.pi), half)
+    turn = g.elementwise("Where", g.elementwise("Less", x, zero), turn, zero)
+    return g.elementwise("Add", slope, turn)
+
+
 @becomes(elementwise.Clip)
 def _clip(g: Sheet, v: Value, x: str) -> str:
     assert isinstance(v.op, elementwise.Clip)

@@ -91,6 +91,7 @@ OPERATORS: dict[type[Op], str] = {
     elementwise.LogicalOr: "|",
 }
 FUNCTIONS: dict[type[Op], str] = {
+    elementwise.Arctan2: "np.arctan2",
     elementwise.Maximum: "np.maximum",
     elementwise.Minimum: "np.minimum",
     elementwise.Square: "np.square",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kerascli.ops.broadcast import Operand, align, broadcast_type, ends_in, reduce_to
+from kerascli.ops.broadcast import BesideBatch, Operand, align, broadcast_type, ends_in, reduce_to
 from kerascli.ops.ir import Array, Call, Constant, Op, Scope, ShapeError, Site, Type, Value
 from kerascli.ops.shape import reshape
 
@@ -81,6 +81,17 @@ class Divide(_Binary):
         a, b = y.inputs
         share = divide(dy, b)
         return reduce_to(share, a), None if isinstance(b.op, Constant) else negative(reduce_product_to(share, y, b))
+
+
+class Arctan2(_Binary):
+    """The angle of the point (b, a), from -π to π."""
+
+    ufunc = np.arctan2
+
+    def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
+        a, b = (v.inputs[0] if isinstance(v.op, BesideBatch) else v for v in y.inputs)
+        share = divide(dy, add(square(a), square(b)))
+        return reduce_to(multiply(share, b), y.inputs[0]), negative(reduce_to(multiply(share, a), y.inputs[1]))
 
 
 class _Choice(_Binary):
@@ -158,6 +169,10 @@ def multiply(a: Operand, b: Operand) -> Value:
 
 def divide(a: Operand, b: Operand) -> Value:
     return _binary(Divide(), a, b)
+
+
+def arctan2(a: Operand, b: Operand) -> Value:
+    return _binary(Arctan2(), a, b)
 
 
 def maximum(a: Operand, b: Operand) -> Value:

@@ -40,6 +40,7 @@ BINARY: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
     "divide": (e.divide, np.divide),
     "maximum": (e.maximum, np.maximum),
     "minimum": (e.minimum, np.minimum),
+    "arctan2": (e.arctan2, np.arctan2),
 }
 UNARY: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
     "negative": (e.negative, np.negative),
