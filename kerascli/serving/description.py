@@ -94,18 +94,20 @@ def _image(predictor: Predictor) -> dict[str, Any] | None:
     height, width, channels = shape
     if not SMALLEST <= min(height, width) <= max(height, width) <= LARGEST:
         return None
+    white = _white(predictor, name)
     return {
         "height": height,
         "width": width,
         "channels": channels,
         "files": files,
-        "white": _white(predictor, name, info),
+        "white": white or (255.0 if info.dtype == "uint8" else 1.0),
+        "guessed": white is None and info.dtype != "uint8",
         "drawn": channels == 1 and height == width <= DRAWN,
     }
 
 
-def _white(predictor: Predictor, name: str, info: InputInfo) -> float:
-    """What the first layer brings to 1; else the largest byte, or 1."""
+def _white(predictor: Predictor, name: str) -> float | None:
+    """What the first layer brings to 1, where it is one that does such a thing."""
     graph = predictor.model.graph
     own = name if name in graph.inputs else next(iter(graph.inputs))
     for node in graph.nodes:
@@ -115,7 +117,7 @@ def _white(predictor: Predictor, name: str, info: InputInfo) -> float:
             white = (1 - offset) / layer.scale if layer.scale else 0.0
             if 0 < white < math.inf:
                 return float(f"{white:.4g}")
-    return 255.0 if info.dtype == "uint8" else 1.0
+    return None
 
 
 # ------------------------------------------------------------------ an example

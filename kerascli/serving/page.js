@@ -101,7 +101,8 @@ function values(row, output, prefix) {
 
 // ---------------------------------------------------------------- drawing
 
-function drawing({height: size, white}, integer) {
+function drawing(image, integer) {
+  const {height: size} = image
   const side = 280, canvas = make("canvas", {width: side, height: side, className: "draw"})
   const seen = make("canvas", {width: size, height: size, className: "seen"})
   const centre = make("input", {type: "checkbox", checked: true})
@@ -114,7 +115,7 @@ function drawing({height: size, white}, integer) {
     const pixels = small(context.getImageData(0, 0, side, side).data, side, size, centre.checked)
     paint(seen, pixels, size)
     if (!pixels) return silent("Draw something first.")
-    const numbers = Array.from(pixels, v => integer ? Math.round(v * white) : Number((v * white).toPrecision(5)))
+    const numbers = Array.from(pixels, v => scaled(v, image, integer))
     askRows([Array.from({length: size}, (_, k) => numbers.slice(k * size, (k + 1) * size))])
   }
   const later = soon(200, send)
@@ -138,7 +139,17 @@ function drawing({height: size, white}, integer) {
   return make("div", {},
     make("div", {className: "board"}, canvas, make("figure", {}, seen, make("figcaption", {}, `What the model sees: ${size} × ${size} pixels`))),
     make("div", {className: "actions"}, button("Clear", () => { clear(); paint(seen, null, size); silent("Draw something.") }),
-      make("label", {className: "check"}, centre, "Scale and centre it")))
+      make("label", {className: "check"}, centre, "Scale and centre it"), ...brightness(image, send)))
+}
+
+const scaled = (share, {white}, integer) => integer ? Math.round(share * white) : Number((share * white).toPrecision(5))
+
+// Nothing tells what numbers a net of floats was trained on, unless it rescales them itself.
+function brightness(image, send) {
+  if (!image.guessed) return []
+  const choice = make("select", {}, new Option("1", "1"), new Option("255", "255"))
+  choice.addEventListener("change", () => { image.white = Number(choice.value); send() })
+  return [make("label", {className: "check"}, "White is", choice)]
 }
 
 // Ink from 0 to 1 in size × size pixels, as MNIST's digits were made: fitted into the middle five sevenths with its
@@ -226,7 +237,7 @@ function picture(image, integer) {
   invert.addEventListener("change", send)
   const choice = make("label", {className: "check"}, invert, "It is dark on light: invert it")
   return make("div", {}, zone, make("div", {className: "picture"}, shown),
-    ...(image.channels === 1 ? [make("div", {className: "actions"}, choice)] : []))
+    make("div", {className: "actions"}, ...(image.channels === 1 ? [choice] : []), ...brightness(image, send)))
 }
 
 function onCanvas(bitmap, [width, height], invert) {
@@ -240,12 +251,12 @@ function onCanvas(bitmap, [width, height], invert) {
   return canvas
 }
 
-function numbers(canvas, {width, height, channels, white}, integer) {
+function numbers(canvas, image, integer) {
+  const {width, height, channels} = image
   const {data} = canvas.getContext("2d").getImageData(0, 0, width, height)
-  const scaled = v => integer ? Math.round(v * white / 255) : Number((v * white / 255).toPrecision(5))
   return Array.from({length: height}, (_, y) => Array.from({length: width}, (_, x) => {
     const [r, g, b, a] = data.slice(4 * (y * width + x))
-    return (channels === 1 ? [0.299 * r + 0.587 * g + 0.114 * b] : [r, g, b, a].slice(0, channels)).map(scaled)
+    return (channels === 1 ? [0.299 * r + 0.587 * g + 0.114 * b] : [r, g, b, a].slice(0, channels)).map(v => scaled(v / 255, image, integer))
   }))
 }
 

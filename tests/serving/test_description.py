@@ -44,7 +44,7 @@ def test_the_facts_are_those_of_the_model(served: Server) -> None:
     assert penguins["outputs"][0]["classes"] == ["Adelie", "Chinstrap", "Gentoo"] and penguins["kind"] == "table"
     islands = next(f for f in penguins["features"] if f["name"] == "island")
     assert islands["categories"] == ["Biscoe", "Dream", "Torgersen"]
-    size = {"height": 28, "width": 28, "channels": 1, "files": True, "white": 255.0, "drawn": True}
+    size = {"height": 28, "width": 28, "channels": 1, "files": True, "white": 255.0, "guessed": False, "drawn": True}
     assert mnist["image"] == size and mnist["inputs"] == {"input_layer": {"shape": [28, 28, 1], "dtype": "uint8"}}
     assert reviews["kind"] == "text" and reviews["outputs"][0]["kind"] == "binary"
     assert served("pictures").ask("/model.json").document["image"]["drawn"] is False
