@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -77,6 +78,30 @@ def require_pillow() -> None:
     if importlib.util.find_spec("PIL") is None:
         help = '`pip install "kerascli[images]"`'
         raise Failure(Problem("E516", "images are read by the package Pillow, which is not installed", help=help))
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its picture before that is unpacked."""
+
+    size: tuple[int, int]
+    """Height and width."""
+    format: str
+    mode: str
+    """How pixels are stored, as Pillow calls it."""
+
+
+def header(path: Path) -> Header | None:
+    """None where the file cannot be read."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                return Header((image.height, image.width), image.format or "", image.mode)
+    except Exception:  # whatever is wrong is said by who unpacks it
+        return None
 
 
 def decoded(path: Path, color_mode: ColorMode, data: bytes | None = None) -> Array:

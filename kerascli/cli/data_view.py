@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from kerascli.cli import render
-from kerascli.inspection.facts import BINS, ColumnFacts, Finding, InputFacts, Inspection, Numbers, TargetFacts
+from kerascli.inspection.facts import (
+    BINS,
+    ColumnFacts,
+    Finding,
+    InputFacts,
+    Inspection,
+    Numbers,
+    PictureFacts,
+    TargetFacts,
+)
 
 BARS = {1: 16, 2: 9, 3: 5}
 """Cells of the bar of the most frequent class, by the number of splits beside each other."""
@@ -44,6 +53,9 @@ def _lines(found: Inspection, width: int) -> Iterator[Line]:
     for name, facts in found.inputs.items():
         yield "", ""
         yield from _input(name, facts, found.samples)
+    if found.pictures:
+        yield "", ""
+        yield from _pictures(found.pictures)
     if found.columns:
         yield "", ""
         yield from _columns(found.columns, found.samples.get("train", 0), width)
@@ -98,6 +110,17 @@ def _input(name: str, facts: InputFacts, samples: Mapping[str, int]) -> Iterator
             figures = (split, span, _number(text.words.mean), longest, str(text.empty))
             lengths.append((*figures, _spark(text.words.histogram)))
         yield from _aligned(lengths)
+
+
+def _pictures(found: Mapping[str, PictureFacts]) -> Iterator[Line]:
+    yield "Image files", "bold"
+    rows = [("", "files", "height", "width", "median", "sizes", "formats")]
+    for split, each in found.items():
+        height, width = (f"{each.smallest[k]:,} … {each.largest[k]:,}" for k in (0, 1))
+        formats = ", ".join(f"{name} {_percent(count / each.files)}" for name, count in each.formats.items())
+        middle = f"{each.median[0]:,}×{each.median[1]:,}"
+        rows.append((split, f"{each.files:,}", height, width, middle, f"{each.sizes:,}", formats))
+    yield from _aligned(rows, left=(6,))
 
 
 def _numbers(found: Mapping[str, Numbers]) -> Iterator[Line]:

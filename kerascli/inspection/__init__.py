@@ -11,6 +11,7 @@ from kerascli.inspection.columns import columns
 from kerascli.inspection.facts import Finding, Inspection
 from kerascli.inspection.findings import Context, findings
 from kerascli.inspection.look import Look, Progress
+from kerascli.inspection.pictures import pictures
 from kerascli.model import Model
 from kerascli.sources.base import Dataset, Split
 from kerascli.spec import Loaded, load
@@ -55,6 +56,7 @@ def look_at(
         look.at(name, split)
     seen = look.found(loaded.spec.training.class_weight)
     table = columns(dataset, loaded.base, data.preprocessing)
+    files = pictures(dataset, loaded.base)
     return Inspection(
         loaded.spec.name,
         dataset.type_name(),
@@ -67,7 +69,8 @@ def look_at(
         seen.sample_weight,
         seen.copies,
         data.notes,
-        findings(Context(loaded, graph, samples, seen, table)),
+        findings(Context(loaded, graph, samples, seen, table, files)),
+        files,
         tuple(problems),
     )
 

@@ -131,6 +131,27 @@ class ColumnFacts:
 
 
 @dataclass(frozen=True)
+class PictureFacts:
+    """Image files of a folder as they are stored; sizes are (height, width)."""
+
+    files: int
+    smallest: tuple[int, int]
+    """The least height and the least width, which may be of two files."""
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    sizes: int
+    """Different sizes."""
+    formats: dict[str, int]
+    """`PNG`, `JPEG`, … and how many files have it."""
+    modes: dict[str, int]
+    """How pixels are stored, as Pillow calls it: `RGB`, `L` (grey), `P` (a palette), …"""
+    smaller: int
+    """Files that are made larger in one direction at least."""
+    distorted: int
+    """Files whose proportions change by more than a quarter."""
+
+
+@dataclass(frozen=True)
 class Pair:
     """The same sample twice; numbered from 0 in their splits."""
 
@@ -187,6 +208,8 @@ class Inspection:
     """What the source says: rows dropped, encodings detected."""
     findings: tuple[Finding, ...]
     """The gravest first."""
+    pictures: dict[str, PictureFacts] = field(default_factory=dict)
+    """Of a folder of images, by the splits that have a folder."""
     problems: tuple[Problem, ...] = ()
     """What is wrong with the rest of the spec: the network does not fit the data."""
 

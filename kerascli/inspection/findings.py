@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from kerascli.errors import Span
 from kerascli.graph import Graph
-from kerascli.inspection.facts import ColumnFacts, Copies, Finding, InputFacts, Numbers, Severity, TargetFacts
+from kerascli.inspection.facts import (
+    ColumnFacts,
+    Copies,
+    Finding,
+    InputFacts,
+    Numbers,
+    PictureFacts,
+    Severity,
+    TargetFacts,
+)
 from kerascli.inspection.look import Seen
 from kerascli.inspection.net import embeddings, first_readers, learns_unscaled
 from kerascli.layers.preprocessing import Rescaling
@@ -38,6 +47,7 @@ class Context:
     samples: Mapping[str, int]
     seen: Seen
     columns: Mapping[str, ColumnFacts]
+    pictures: Mapping[str, PictureFacts]
 
     def at(self, *place: str) -> Span | None:
         """Where the spec says this, or what is nearest to it."""
@@ -51,6 +61,7 @@ def findings(context: Context) -> tuple[Finding, ...]:
         *(each for name, facts in context.seen.targets.items() for each in _target(context, name, facts)),
         *(each for name, facts in context.seen.inputs.items() for each in _input(context, name, facts)),
         *(each for name, facts in context.columns.items() for each in _column(context, name, facts)),
+        *_pictures(context),
         *_splits(context),
     ]
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
@@ -313,6 +324,24 @@ def _tokens(context: Context, name: str, facts: InputFacts) -> Iterator[Finding]
     if train and train.unknown is not None and train.unknown >= 0.2:
         message = f"{_percent(train.unknown)} of the words of {title} are outside the vocabulary"
         yield Finding("unknown_words", "warning", message, "take a larger vocabulary", where)
+
+
+# ---- image files
+
+
+def _pictures(context: Context) -> Iterator[Finding]:
+    """What bringing images to one size does to them."""
+    where, train = context.at("dataset", "image_size"), context.pictures.get("train")
+    if train is None or not train.files:
+        return
+    if train.smaller >= train.files / 2:
+        message = f"{_share(train.smaller, train.files)} images are smaller than `image_size`"
+        help = f"half of them have {train.median[0]}×{train.median[1]} or less: a larger size adds work, and no detail"
+        yield Finding("enlarged_images", "note", message, help, where)
+    if train.distorted >= train.files / 10:
+        message = f"{_share(train.distorted, train.files)} images are squeezed or stretched by more than a quarter"
+        help = "`crop_to_aspect_ratio: true` or `pad_to_aspect_ratio: true` keeps their proportions"
+        yield Finding("distorted_images", "note", message, help, where)
 
 
 # ---- columns of a table

@@ -136,6 +136,10 @@ class _Folder(_ArraySource):
                 digest.update(start)
         return f"sha256:{digest.hexdigest()}"
 
+    def listings(self, base: Path) -> dict[str, Listing]:
+        """The files of each split that has a folder, before any split is cut."""
+        return self._listings(base)[1]
+
     def _listings(self, base: Path) -> tuple[tuple[str, ...], dict[str, Listing]]:
         """The names of the classes, and the files of each split."""
         if "train" not in self.path:

@@ -318,3 +318,24 @@ def test_data_are_shown_though_the_network_does_not_fit_them(tmp_path: Path, rng
     seen = look(tmp_path, "{type: npz, path: data.npz}", net, x_train=x, y_train=y)
     assert [p.code for p in seen.problems] == ["E301"]
     assert sum(seen.targets["y"].counts["train"]) == 30
+
+
+def test_image_files_are_measured_as_they_are_stored(tmp_path: Path, rng: np.random.Generator) -> None:
+    Image = pytest.importorskip("PIL.Image")
+    for number in range(20):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.{'jpg' if number < 5 else 'png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (9, 30 + number, 3) if number < 4 else (20, 20)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(path)
+    net = "layers: [{type: Rescaling, scale: 0.004}, Flatten, {type: Dense, units: 2, activation: softmax}]\n"
+    net += "loss: sparse_categorical_crossentropy\n"
+    folder = "{type: image_folder, path: data, image_size: 24%s}"
+    seen = look(tmp_path, folder % "", net)
+    train = seen.pictures["train"]
+    assert (train.files, train.smallest, train.median, train.largest) == (20, (9, 20), (20, 20), (20, 33))
+    assert train.sizes == 5 and train.formats == {"PNG": 15, "JPEG": 5} and train.modes == {"L": 16, "RGB": 4}
+    assert found(seen) == {"enlarged_images": "note", "distorted_images": "note"}
+    assert [f.message for f in seen.findings if f.kind == "distorted_images"] == [
+        "4 of 20 images are squeezed or stretched by more than a quarter"
+    ]
+    assert "distorted_images" not in found(look(tmp_path, folder % ", crop_to_aspect_ratio: true", net))
