@@ -16,7 +16,7 @@ FORMS = ("svg", "mmd", "dot")
 PSEUDO = (_Part, _Entry, _Exit)
 """What is no layer of its own: a further output, the borders of a nested model."""
 
-BOX, HEIGHT, LANE, ROW, MARGIN = 220, 58, 40, 96, 24
+BOX, HEIGHT, LANE, ROW, MARGIN = 244, 58, 40, 96, 24
 """Pixels: width and height of a box, width of an arrow that passes by, distance of rows, margin."""
 STYLE = """
 .paper { fill: #ffffff }

@@ -289,7 +289,12 @@ def _wrong_class(
     true, guess = class_ids(truth, binary, len(p)), p.argmax(axis=1)
     if len(p) > 1:
         wrong = int((true != guess).sum())
-        return Mistake(row + 1, shown, "", "", f"{wrong:,} of {len(p):,} decisions are wrong")
+        more = f"{wrong:,} of {len(p):,} decisions are wrong"
+        if not result.labels:
+            return Mistake(row + 1, shown, "", "", more)
+        told = (", ".join(name for name, yes in zip(result.labels, ids, strict=True) if yes) for ids in (true, guess))
+        meant, found = (each or "none" for each in told)
+        return Mistake(row + 1, shown, meant, found, more)
     k, g = int(true[0]), int(guess[0])
     more = f"gave {_share(p[0, g])} to {result.names[g]}, and {_share(p[0, k])} to {result.names[k]}"
     return Mistake(row + 1, shown, result.names[k], result.names[g], more)

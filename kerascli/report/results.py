@@ -6,7 +6,7 @@ of large data only some are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -72,6 +72,10 @@ class Classes:
     scored: int
     """Decisions that these curves are drawn from."""
     worst: Worst
+    labels: tuple[str, ...] = ()
+    """Names of the decisions that every sample takes, where they are few: is it urgent, is it about a refund."""
+    by_label: Array = field(default_factory=lambda: np.zeros((0, 2, 2), np.int64))
+    """(labels, true, predicted): the counts of each."""
 
     @property
     def binary(self) -> bool:
@@ -80,6 +84,12 @@ class Classes:
     @property
     def accuracy(self) -> float:
         return float(measures.ratio(self.counts.trace(), self.counts.sum()))
+
+    def label_figures(self) -> Iterator[tuple[str, float, float, float, float]]:
+        """(name, support, precision, recall, F1) of each label: how well its yes is found."""
+        for name, counts in zip(self.labels, self.by_label, strict=True):
+            found = measures.per_class(counts)
+            yield name, float(found.support[1]), float(found.precision[1]), float(found.recall[1]), float(found.f1[1])
 
     def confusions(self, most: int = 10) -> list[tuple[int, int, int]]:
         """(true, predicted, times) of the most frequent mistakes."""
@@ -110,6 +120,10 @@ class Classes:
                     "average_precision": self.precision_recall[k].area if k in self.precision_recall else None,
                 }
                 for k, name in enumerate(self.names)
+            ],
+            "labels": [
+                {"name": name, "support": int(support), "precision": float(p), "recall": float(r), "f1": float(f)}
+                for name, support, p, r, f in self.label_figures()
             ],
             "confusion": self.counts.tolist(),
             "expected_calibration_error": calibration.error if calibration else None,
@@ -167,6 +181,7 @@ class _ClassCounter:
     ignored: float | None
     rows: int
     """Samples that will come."""
+    labels: tuple[str, ...] = ()
     samples: int = 0
     decisions: int = 0
     left_out: int = 0
@@ -176,6 +191,7 @@ class _ClassCounter:
     def __post_init__(self) -> None:
         count = len(self.reading.names)
         self.counts = np.zeros((count, count), np.int64)
+        self.by_label = np.zeros((len(self.labels), 2, 2), np.int64)
         self.calibration, self.worst = Calibration(), Worst()
         self.scores: list[Array] = []
         self.truths: list[Array] = []
@@ -194,6 +210,9 @@ class _ClassCounter:
         each = np.arange(len(p))
         wrong = np.where(good & (guess != true), 1.0 - np.nan_to_num(p[each, true]), 0.0)
         self.counts += measures.confusion(true[good], guess[good], count)
+        for k in range(len(self.labels)):
+            of_label = good & (each % len(self.labels) == k)
+            self.by_label[k] += measures.confusion(true[of_label], guess[of_label], 2)
         self.proper &= bool(np.all(p[good] >= -1e-6) and np.all(p[good] <= 1 + 1e-6))
         if binary or count == 2:
             self.calibration.add(p[good, 1].clip(0, 1), true[good] == 1)
@@ -227,6 +246,8 @@ class _ClassCounter:
             both,
             len(truths),
             self.worst,
+            self.labels,
+            self.by_label,
         )
 
 
@@ -297,7 +318,10 @@ def _counter(model: Model, goal: Goal, reading: Reading, preprocessing: Preproce
         names = model.signature.targets[goal.output].class_names or tuple(map(str, range(count)))
         return _ClassCounter(Reading(goal.output, "classes", names, logits), ignored, rows)
     if type(loss).__name__.startswith("Binary") and _decided(split.targets[goal.output]):
-        return _ClassCounter(Reading(goal.output, "binary", ("no", "yes"), logits), ignored, rows)
+        own = model.signature.targets[goal.output].class_names if goal.output in model.signature.targets else ()
+        labels = own if shape == (len(own),) else _column_names(goal.output, prod(shape), preprocessing)
+        several = labels if len(shape) == 1 and len(labels) > 1 else ()
+        return _ClassCounter(Reading(goal.output, "binary", ("no", "yes"), logits), ignored, rows, several)
     size = prod(shape)
     return _ValueCounter(goal.output, _column_names(goal.output, size, preprocessing), rows)
 

@@ -16,6 +16,8 @@ TABLE = 20
 """Classes of a confusion matrix that is written as a table; of more it is drawn."""
 DRAWN = 10
 """Curves in one chart; of more classes the worst are drawn."""
+UPRIGHT = 60
+"""Characters of all names from which those above the columns of a confusion matrix stand upright."""
 DEPTH = 0.5
 """Opacity of a field with all samples of its row; its text stays readable."""
 
@@ -51,9 +53,12 @@ class Section:
     matrix: list[Row] = field(default_factory=list)
     matrix_words: str = ""
     heat: str = ""
+    tilted: bool = False
+    """Whether the names above the columns stand upright, for they are long."""
     confusions: Table | None = None
     charts: list[Picture] = field(default_factory=list)
     table: Table | None = None
+    labels: Table | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     mistake_words: str = ""
     wide: bool = False
@@ -94,6 +99,7 @@ def _classes(result: Classes) -> Section:
     if len(result.names) <= TABLE:
         found.matrix_words += "counts, and their share of the row. Right predictions are framed."
         found.matrix = _matrix(result)
+        found.tilted = sum(map(len, result.names)) > UPRIGHT
     else:
         found.matrix_words += "the stronger the colour, the larger the share of its row."
         found.heat = charts.heat(result.counts)
@@ -103,6 +109,10 @@ def _classes(result: Classes) -> Section:
         found.confusions = ("The most frequent mistakes.", head, rows)
     found.charts = _class_charts(result)
     found.table = _class_table(result, figures)
+    if result.labels:
+        each_label = [(name, number(int(n)), *map(number, shown)) for name, n, *shown in result.label_figures()]
+        title = "Each label on its own: support is the number of samples that have it."
+        found.labels = (title, ("label", "support", "precision", "recall", "F1"), each_label)
     return found
 
 

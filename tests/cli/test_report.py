@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kerascli import api
+from kerascli.check import check
 from kerascli.report import page
 from kerascli.stored import Stored
 from tests.browser import Browser, installed
@@ -75,8 +77,6 @@ def test_json_has_the_numbers_that_evaluate_and_metrics_json_have(ask: Shell, tr
 
 
 def test_each_output_has_its_part(shell: Shell) -> None:
-    import numpy as np
-
     rng, arrays = np.random.default_rng(0), {}
     for split, rows in (("train", 60), ("test", 30)):
         x = rng.normal(size=(rows, 3)).astype(np.float32)
@@ -144,6 +144,41 @@ def facts(run: Path, **changes: Any) -> None:
     known = json.loads((run / "run.json").read_text())
     known.update(changes)
     (run / "run.json").write_text(json.dumps({k: v for k, v in known.items() if v is not None}))
+
+
+LABELS = """
+dataset: {type: csv, path: d.csv, target: species, test_split: 0.3}
+layers: [{type: Dense, units: 12, activation: softmax}]
+loss: sparse_categorical_crossentropy
+"""
+
+
+def birds(folder: Path) -> Path:
+    """A run of twelve classes with long names, one of them a single word."""
+    chance = random.Random(2)
+    names = [f"{kind} {bird}" for kind in ("lesser", "yellow-bellied") for bird in ("gull", "plover", "sapsucker")]
+    names += ["semipalmated_sandpiper_in_winter_plumage", *(f"warbler of the {k}th valley" for k in range(4, 9))]
+    rows = [f"{chance.random():.3f},{chance.random():.3f},{name}" for name in names * 12]
+    (folder / "d.csv").write_text("\n".join(["wing,bill_length_from_the_front_to_the_back,species", *rows]))
+    (folder / "birds.yaml").write_text(LABELS)
+    return api.train(check(folder / "birds.yaml"), folder, threads=1).run
+
+
+def test_several_labels_a_sample_are_measured_each_on_its_own(shell: Shell) -> None:
+    x = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    np.savez(shell.folder / "d.npz", x_train=x, y_train=x > 0, x_test=x, y_test=np.abs(x) > 0.5)
+    layers = "[{type: Dense, units: 3, activation: sigmoid, name: tags}]"
+    shell.write(f"dataset: {{type: npz, path: d.npz}}\nlayers: {layers}\nloss: binary_crossentropy\n")
+    assert shell("train", "spec.yaml", "-q", "--threads", 1).code == 0
+    found = shell("report", "latest", "--json", "--threads", 1).document
+    (result,) = found["results"]
+    weights = Stored(next((shell.folder / "runs").iterdir())).weights()
+    true, chosen = np.abs(x) > 0.5, x @ weights["tags/kernel"] + weights["tags/bias"] > 0
+    recall = (true & chosen).sum(axis=0) / true.sum(axis=0)
+    assert [label["name"] for label in result["labels"]] == ["tags[0]", "tags[1]", "tags[2]"]
+    assert [label["recall"] for label in result["labels"]] == pytest.approx(recall.tolist())
+    text = (shell.folder / found["file"]).read_text("utf-8")
+    assert "Each label on its own" in text and "tags[0], tags[" in text
 
 
 def test_without_its_data_a_run_still_has_curves_and_a_model(copy: Path, shell: Shell) -> None:
@@ -223,15 +258,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(trained: Path) -> dict[str, Path]:
-    """The reports of two runs, one of pictures, one of a table."""
+    """The reports of runs of pictures, of a table, and of many classes with long names."""
     found = {}
     for name in ("digits", "penguins"):
         (run,) = (trained / "runs").glob(f"{name}-*")
         found[name], _ = api.report(Stored(run), trained / f"{name}.html", threads=1)
+    found["birds"], _ = api.report(Stored(birds(trained)), trained / "birds.html", threads=1)
     return found
 
 
-@pytest.mark.parametrize("name", ["digits", "penguins"])
+@pytest.mark.parametrize("name", ["digits", "penguins", "birds"])
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_fits_and_is_readable(
