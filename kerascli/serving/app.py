@@ -142,8 +142,8 @@ class Application:
         try:
             parser = MultiPartParser(request.headers, stream(), max_files=self.limits.rows, max_fields=1)
             form = await parser.parse()
-        except MultiPartException as error:
-            message = f"the form cannot be read: {error.message}"
+        except (MultiPartException, ValueError) as error:  # python-multipart's own are ValueErrors
+            message = f"the form cannot be read: {str(error)[:200]}"
             help = "`curl -F image=@picture.png …` makes a proper one"
             raise Refusal(400, Problem("E701", message, REQUEST, help=help)) from None
         try:
