@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,14 +54,21 @@ class Cluster:
         """Say what has to be said before Keras and JAX are loaded: the backend, and that the CPU is so many devices."""
         os.environ.setdefault("KERAS_BACKEND", backend())
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        if self.hosts:
+            _keep_output()
         flags = os.environ.get(FLAGS, "")
         if self.devices and self.devices > 1 and VIRTUAL not in flags:
             os.environ[FLAGS] = f"{flags} {VIRTUAL}={self.devices}".strip()
 
 
-def cluster(
-    loaded: Loaded, devices: int | None = None, hosts: str | None = None, host: int | None = None
-) -> Cluster:
+def _keep_output() -> None:
+    """What JAX's libraries print of the hosts' connections goes to standard error: results alone go to the other."""
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+
+
+def cluster(loaded: Loaded, devices: int | None = None, hosts: str | None = None, host: int | None = None) -> Cluster:
     """What was typed, and for the engine `keras` what its variables of the environment say of the hosts."""
     told = os.environ.get(ADDRESSES, "") if loaded.spec.training.engine == "keras" else ""
     listed = told if hosts is None else hosts
@@ -91,8 +99,12 @@ def require(loaded: Loaded, wanted: Cluster) -> None:
     if backend() != "jax":
         message = f"several devices are used on JAX alone, and Keras's backend is {backend()}"
         raise _wrong(message, "set `KERAS_BACKEND=jax`")
+    require_even(loaded, (wanted.devices or 1) * max(1, len(wanted.hosts)))
+
+
+def require_even(loaded: Loaded, parts: int) -> None:
+    """Raise the Problem of batches that cannot be cut into so many equal parts."""
     batch = loaded.spec.training.batch_size
-    parts = (wanted.devices or 1) * max(1, len(wanted.hosts))
     if batch % parts:
         where = loaded.document.span(("training", "batch_size"))
         message = f"batches of {batch} cannot be dealt out evenly to {parts} devices"

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from kerascli import keras_config, keras_files
-from kerascli.engines.cluster import Cluster
+from kerascli.engines.cluster import Cluster, require_even
 from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph, Node
 from kerascli.keras_layout import optimizer_slots, optimizer_state, places
@@ -36,10 +36,14 @@ def keras_graph(model: Model) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
-def require_words(model: Model) -> None:
-    """Raise a Problem for each layer that Keras's config has no words for, with its line."""
+def require_layers(model: Model) -> None:
+    """Raise a Problem, with its line, for each layer that Keras cannot train here."""
     problems = []
     for node, shapes in _layers(keras_graph(model)):
+        if node.layer.carry(*shapes) and keras.backend.backend() == "jax":
+            message = f"{node.title} is stateful, and Keras forgets on JAX what a batch hands on to the next"
+            help = "train it with `--engine numpy`, or on another of Keras's backends"
+            problems.append(Problem("E518", message, span_of(model.loaded, node.path), help=help))
         try:
             keras_config.layer(node.layer, node.name, shapes)
         except Failure as failure:
@@ -73,6 +77,7 @@ class Net:
         self.dealt = None if cluster.single else _distribution(cluster)
         if self.dealt is not None:
             self.parts = self.dealt.device_mesh.devices.size
+            require_even(self.model.loaded, self.parts)
         self.keras = self._built()
         self.weights = self._weights()
         self._compile()
@@ -133,17 +138,12 @@ class Net:
         with tempfile.TemporaryDirectory(prefix="kerascli-") as folder:
             path = Path(folder, "marked.weights.h5")
             keras_files.save_weights(path, self.graph, marked, self.spec.name)
-            for variable in self.keras.weights:
-                variable.assign(np.full(variable.shape, -1, np.float32))
             self.keras.load_weights(path)
         names = list(numbers)
         found = {}
         for variable in self.keras.weights:
             number = int(keras.ops.convert_to_numpy(variable).reshape(-1)[0])
-            if number >= 0:
-                found[names[number]] = variable
-            else:  # the state of a stateful layer
-                variable.assign(np.zeros(variable.shape, np.float32))
+            found[names[number]] = variable
         assert found.keys() == numbers.keys(), "each weight must have its variable"
         return found
 
@@ -153,8 +153,7 @@ class Net:
         for node, shapes in _layers(self.graph):
             if keys := list(node.layer.carry(*shapes)):
                 layer = reduce(lambda model, name: model.get_layer(name), node.name.split("/"), self.keras)
-                own = [v for v in layer.variables if v.name == "rnn_state"]
-                found |= {f"{node.name}/{key}": v for key, v in zip(keys, own, strict=True)}
+                found |= {f"{node.name}/{key}": v for key, v in zip(keys, layer.states, strict=True)}
         return found
 
     # ---- to Keras and back
