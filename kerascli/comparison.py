@@ -28,11 +28,16 @@ def compare(runs: Sequence[Run]) -> Facts:
 
 
 def differences(runs: Sequence[Run]) -> list[Facts]:
-    """Every key of the resolved specs that has not the same value in all runs, such as `optimizer.learning_rate`."""
+    """Every key of the resolved specs that has not the same value in all runs, such as `optimizer.learning_rate`.
+
+    Of components of different types their types are told, and no arguments: those of the one are not the other's.
+    """
     specs = [flat(_asked(run)) for run in runs]
     keys = dict.fromkeys(key for spec in specs for key in spec)
     found = [{"key": key, "values": [spec.get(key) for spec in specs]} for key in keys]
-    return [each for each in found if any(value != each["values"][0] for value in each["values"])]
+    other = [each for each in found if any(value != each["values"][0] for value in each["values"])]
+    changed = {each["key"].removesuffix("type") for each in other if each["key"].endswith(".type")}
+    return [e for e in other if e["key"].endswith(".type") or not any(e["key"].startswith(c) for c in changed)]
 
 
 def diff(a: Run, b: Run) -> Facts:
@@ -70,8 +75,11 @@ def ranked(rows: Sequence[Facts], figure: str) -> list[Facts]:
     return sorted(rows, key=key)
 
 
-def comparison_text(found: Facts) -> str:
-    """A table with a line a run, the best figures marked, and a table of the keys that differ."""
+def comparison_text(found: Facts, width: int | None = None) -> str:
+    """A table with a line a run, the best figures marked, and a table of the keys that differ.
+
+    Where that is wider than a terminal, the runs are columns under letters.
+    """
     head = ["run", "status", "epochs", "seconds", "curve", *found["figures"]]
     lines = [head]
     for number, each in enumerate(found["runs"]):
@@ -81,12 +89,24 @@ def comparison_text(found: Facts) -> str:
             mark = "*" if found["best"].get(name) == number else ""
             cells.append((plain(measured.get(name)) or NEVER) + mark)
         lines.append(cells)
-    text = columns(lines)
+    text, names = columns(lines), [_name(each["run"]) for each in found["runs"]]
+    if width is not None and max(map(len, text.splitlines())) > width:
+        letters = [_letters(number) for number in range(len(names))]
+        legend = [[letter, name] for letter, name in zip(letters, names, strict=True)]
+        turned = [list(line) for line in zip(*lines, strict=True)]
+        text = f"{columns(legend)}\n\n{columns([['', *letters], *turned[1:]])}"
+        names = letters
     if found["differences"]:
-        keys = [["key", *(_name(each["run"]) for each in found["runs"])]]
+        keys = [["key", *names]]
         keys += [[d["key"], *(_value(v) for v in d["values"])] for d in found["differences"]]
         text += f"\n\n{columns(keys)}"
     return f"{text}\n\n* the best of these runs" if found["best"] else text
+
+
+def _letters(number: int) -> str:
+    """A, B, … Z, A1, …"""
+    rounds, place = divmod(number, 26)
+    return chr(ord("A") + place) + (str(rounds) if rounds else "")
 
 
 def diff_text(found: Facts) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ Facts = dict[str, Any]
 SIGNS = "▁▂▃▄▅▆▇█"
 WIDTH = 20
 """Signs of a sparkline, at most."""
+INDENT = "    "
 
 
 def row(run: Run) -> Facts:
@@ -48,20 +50,68 @@ def report(run: Run) -> Facts:
     return {"run": str(run.path), **facts, "last_epoch": last, "metrics": _metrics(run), "files": sizes}
 
 
-def table(rows: Sequence[Facts], marked: str | None = None) -> str:
-    """A list of runs in columns, the run called `marked` with a star; empty where there are none."""
+def table(rows: Sequence[Facts], marked: str | None = None, width: int | None = None) -> str:
+    """A list of runs in columns, the run called `marked` with a star; empty where there are none.
+
+    What does not fit a terminal's width: first the start goes, which the name tells, then the figures stand below.
+    """
     if not rows:
         return ""
-    head = ["run", "status", "started", "epochs", "curve", "figures"]
-    told = [
-        [
-            str(each["run"]) + " *" * (each["run"] == marked),
-            *(str(each[key] or "") for key in ("status", "started", "epochs", "curve")),
-            " ".join(f"{name}={plain(value)}" for name, value in figures(each["metrics"]).items()),
+    for keys in ((*KEYS, "started"), KEYS):
+        found = columns(_listed(rows, marked, keys))
+        if _fits(found, width):
+            return found
+    assert width is not None
+    heads = columns([line[:-1] for line in _listed(rows, marked, KEYS)])
+    if not _fits(heads, width):
+        heads = "\n".join(["run", *(each["run"] + " *" * (each["run"] == marked) for each in rows)])
+        below = [
+            [str(each["status"]), f"{each['epochs']} epoch{'s' * (each['epochs'] != 1)}", str(each["curve"])]
+            for each in rows
         ]
-        for each in rows
+    else:
+        below = [[] for _ in rows]
+    first, *others = heads.splitlines()
+    told = [first]
+    for head, each, more in zip(others, rows, below, strict=True):
+        told += [head, *_wrapped([*more, *_measured(each)], width)]
+    return "\n".join(told)
+
+
+KEYS = ("status", "epochs", "curve")
+
+
+def _listed(rows: Sequence[Facts], marked: str | None, keys: Sequence[str]) -> list[list[str]]:
+    """The cells of the list, the head first, the figures last."""
+    cells = [
+        [str(each["run"]) + " *" * (each["run"] == marked), *(_cell(key, each[key]) for key in keys)] for each in rows
     ]
-    return columns([head, *told])
+    figured = [[*line, "  ".join(_measured(each))] for line, each in zip(cells, rows, strict=True)]
+    return [["run", *keys, "figures"], *figured]
+
+
+def _cell(key: str, value: Any) -> str:
+    """The start of a run to the minute; all else as it is."""
+    return str(value or "")[:16].replace("T", " ") if key == "started" else str(value or "")
+
+
+def _measured(each: Facts) -> list[str]:
+    return [f"{name}={plain(value)}" for name, value in figures(each["metrics"]).items()]
+
+
+def _wrapped(words: Sequence[str], width: int) -> list[str]:
+    """Words in lines below another."""
+    found, line = [], INDENT
+    for word in filter(None, words):
+        if len(line) + len(word) > width and line != INDENT:
+            found.append(line.rstrip())
+            line = INDENT
+        line += f"{word}  "
+    return [*found, line.rstrip()] if line != INDENT else found
+
+
+def _fits(text: str, width: int | None) -> bool:
+    return width is None or max(map(len, text.splitlines())) <= width
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -75,7 +125,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     return "".join(SIGNS[round((v - low) / span * top) if span else 0] if math.isfinite(v) else "×" for v in kept)
 
 
-def lines(facts: Facts) -> str:
+def lines(facts: Facts, width: int | None = None) -> str:
     """One run as text: what it was, what it came to, its files. Epochs count from 1, as on the screen."""
     best, epochs = facts.get("best_epoch"), facts.get("epochs") or 0
     versions, machine = facts.get("versions") or {}, facts.get("machine") or {}
@@ -99,9 +149,19 @@ def lines(facts: Facts) -> str:
         "machine": ", ".join(str(v) if k != "cores" else f"{v} cores" for k, v in machine.items()),
     }
     files = [[name, f"{size:>12,} bytes"] for name, size in facts["files"].items()]
-    return columns([[key, plain(value)] for key, value in told.items() if value]) + (
-        f"\n\n{columns(files)}" if files else ""
-    )
+    pairs = [[key, plain(value)] for key, value in told.items() if value]
+    side = 2 + max(len(key) for key, _ in pairs)
+    if width is not None and width > 2 * side:
+        pairs = [line for key, value in pairs for line in _hanging(key, value, width - side)]
+    return columns(pairs) + (f"\n\n{columns(files)}" if files else "")
+
+
+def _hanging(key: str, value: str, width: int) -> list[list[str]]:
+    """A pair in as many lines as it needs; a command stays whole, to be copied."""
+    if key == "status":
+        return [[key, value]]
+    parts = textwrap.wrap(value, width, break_long_words=False, break_on_hyphens=False)
+    return [["" if number else key, part] for number, part in enumerate(parts)]
 
 
 def _waited(wait: Mapping[str, float]) -> str:

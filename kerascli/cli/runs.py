@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -19,6 +21,11 @@ def command(context: click.Context, runs_dir: Path, as_json: bool) -> None:
     context.default_map = {name: {"runs_dir": runs_dir, "as_json": as_json} for name in command.commands}
     if context.invoked_subcommand is None:
         context.invoke(list_runs, runs_dir=runs_dir, as_json=as_json)
+
+
+def _width() -> int | None:
+    """Cells of a line of the terminal; in a pipe lines are as long as they are."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @command.command(name="list", short_help="Every run, the newest first.")
@@ -49,7 +56,7 @@ def list_runs(
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
-        click.echo(table(rows, rows[0]["run"] if rows and sort else None) or f"no runs in `{runs_dir}`")
+        click.echo(table(rows, rows[0]["run"] if rows and sort else None, _width()) or f"no runs in `{runs_dir}`")
         if any(each["status"] == "interrupted" for each in rows):
             options.say("a run that was interrupted goes on with: kerascli train --resume RUN")
 
@@ -64,7 +71,7 @@ def show_run(run: str, runs_dir: Path, as_json: bool) -> None:
     from kerascli.run import find_run
 
     found = report(find_run(run, runs_dir))
-    click.echo(json.dumps(found, indent=2) if as_json else lines(found))
+    click.echo(json.dumps(found, indent=2) if as_json else lines(found, _width()))
 
 
 @command.command(name="compare", short_help="Runs side by side, the best figures marked.")
@@ -80,7 +87,7 @@ def compare_runs(names: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     from kerascli.run import find_run
 
     found = compare([find_run(name, runs_dir) for name in names])
-    click.echo(json.dumps(found, indent=2) if as_json else comparison_text(found))
+    click.echo(json.dumps(found, indent=2) if as_json else comparison_text(found, _width()))
 
 
 @command.command(name="diff", short_help="What differs between two runs.")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kerascli.overview import sparkline
-from kerascli.run import Run
+from kerascli.comparison import compare, comparison_text
+from kerascli.overview import row, sparkline, table
+from kerascli.run import Run, listing
 from tests.cli.session import SMALL, Shell
 from tests.cli.session import run as run_apart
 
@@ -56,6 +57,25 @@ def test_a_figure_that_no_run_has_is_told_with_the_nearest(ask: Shell) -> None:
     assert answer.code == 2 and "did you mean `test_accuracy`?" in answer.err
 
 
+@pytest.mark.parametrize("width", [120, 80, 40])
+def test_a_list_fits_the_terminal_and_loses_no_figure(width: int, folder: Path) -> None:
+    rows = [row(run) for run in listing(folder / "runs")]
+    for each in rows:
+        each["run"] = f"runs/{Path(each['run']).name}"
+    lines = table(rows, rows[0]["run"], width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(f"test_accuracy={each['metrics']['test']['accuracy']:.6g}" in " ".join(lines) for each in rows)
+    assert sum(each["curve"] in line for line in lines for each in rows) >= 2
+    assert len(table(rows, rows[0]["run"]).splitlines()) == 3, "a line a run in a pipe"
+
+
+def test_a_comparison_that_is_too_wide_is_turned(folder: Path) -> None:
+    found = compare(listing(folder / "runs") * 2)
+    lines = comparison_text(found, 80).splitlines()
+    assert max(map(len, lines)) <= 80 and lines[0].startswith("A  fast") and lines[3].startswith("D  slow")
+    assert any(line.split() == ["test_loss", *line.split()[1:]] and "*" in line for line in lines)
+
+
 def test_compare_marks_the_best_and_names_what_differs(ask: Shell) -> None:
     answer = ask("runs", "compare", "slow", "fast")
     assert answer.code == 0 and "optimizer.learning_rate" in answer.out and "the best" in answer.out
@@ -63,6 +83,13 @@ def test_compare_marks_the_best_and_names_what_differs(ask: Shell) -> None:
     assert found["best"]["test_loss"] == 1
     assert found["differences"] == [{"key": "optimizer.learning_rate", "values": [1e-6, 1e-2]}]
     assert ask("runs", "compare", "slow", "slow", "--json").document["best"] == {}
+
+
+def test_of_components_of_other_types_no_arguments_are_compared(ask: Shell) -> None:
+    other = "optimizer={type: Adam, learning_rate: 0.5}"
+    assert ask("train", "spec.yaml", "-q", "--runs-dir", "other", "--set", other, "--threads", 1).code == 0
+    found = ask("runs", "compare", "slow", next((ask.folder / "other").iterdir()), "--json").document
+    assert found["differences"] == [{"key": "optimizer.type", "values": ["RMSprop", "Adam"]}]
 
 
 def test_diff_shows_the_lines_of_the_specs_and_the_figures(ask: Shell) -> None:
