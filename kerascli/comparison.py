@@ -34,10 +34,11 @@ def differences(runs: Sequence[Run]) -> list[Facts]:
     """
     specs = [flat(_asked(run)) for run in runs]
     keys = dict.fromkeys(key for spec in specs for key in spec)
-    found = [{"key": key, "values": [spec.get(key) for spec in specs]} for key in keys]
-    other = [each for each in found if any(value != each["values"][0] for value in each["values"])]
-    changed = {each["key"].removesuffix("type") for each in other if each["key"].endswith(".type")}
-    return [e for e in other if e["key"].endswith(".type") or not any(e["key"].startswith(c) for c in changed)]
+    found = {key: [spec.get(key) for spec in specs] for key in keys}
+    other = {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+    changed = tuple(key.removesuffix("type") for key in other if key.endswith(".type"))
+    kept = (key for key in other if key.endswith(".type") or not key.startswith(changed))
+    return [{"key": key, "values": other[key]} for key in kept]
 
 
 def diff(a: Run, b: Run) -> Facts:
