@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from kerascli.component import MODULES, Component, nearest
 from kerascli.docs import sentences
 from kerascli.errors import Problem, Span
-from kerascli.left_out import reason
+from kerascli.left_out import reason, without
 from kerascli.yamltext import Document, Node, Place, describe, scalar
 
 KEYS = ("missing", "extra_forbidden", "invalid_key")
@@ -108,6 +108,8 @@ class _Reader:
                 yield self.missing_key(key, place, model)
 
     def near(self, key: str, place: Place, model: type[BaseModel], missing: list[str]) -> str:
+        if without(getattr(model, "family", ""), key):
+            return ""
         given = self.document.node(place).parts
         free = [name for name in model.model_fields if name not in given]
         if found := nearest(key, missing) or nearest(key, free) or _SYNONYMS.get(key, ""):
@@ -119,6 +121,8 @@ class _Reader:
     def unknown_key(self, key: Any, near: str, place: Place, model: type[BaseModel]) -> Problem:
         owner = self.owner(place)
         where = self.document.key_span((*place, key))
+        if why := without(getattr(model, "family", ""), key):
+            return Problem("E203", f"`{key}` of {owner} is left out: {why.why}", where, help=why.instead)
         meant = f"`{near}`" if near else self.elsewhere(str(key), model)
         label = f"did you mean {meant}?" if meant else ""
         if issubclass(model, Component):

@@ -83,7 +83,47 @@ LEFT_OUT: dict[str, dict[str, Reason]] = {
 }
 """By family and Keras's name."""
 
+FLOATS = Reason("numbers are float32 throughout, and whole numbers where a layer reads them", "leave it out")
+LORA = Reason(
+    "weights are trained whole, or not at all", "use `trainable: false` for layers that must stay as they are"
+)
+QUANTIZED = Reason("it is for layers of whole numbers", "`kerascli export --quantize` makes files smaller")
+DENSE = Reason("arrays are dense and of fixed shape", "leave it out")
+ARRAYS = Reason("a spec holds no arrays", "start from `training.initial_weights`")
+BATCH = Reason(
+    "the batch is no layer's business", "use `training.batch_size`, and `shape` of Input for a sample's shape"
+)
+SHAPE = Reason(
+    "the shape of samples comes from the dataset", "leave it out, or put `{type: Input, shape: [...]}` first"
+)
+
+ARGUMENTS: dict[str, Reason] = {
+    "dtype": FLOATS,
+    "autocast": FLOATS,
+    "lora_rank": LORA,
+    "lora_alpha": LORA,
+    "quantization_config": QUANTIZED,
+    "gptq_unpacked_column_size": QUANTIZED,
+    "use_cudnn": Reason("it is for graphics cards", "leave it out"),
+    "sparse": DENSE,
+    "ragged": DENSE,
+    "optional": Reason("every input has data", "leave it out"),
+    "weights": ARRAYS,
+    "tensor": ARRAYS,
+    "input_tensor": ARRAYS,
+    "batch_size": BATCH,
+    "batch_shape": BATCH,
+    "batch_input_shape": BATCH,
+    "input_shape": SHAPE,
+}
+"""Arguments of Keras's components that those here may lack; the last two are of older versions of Keras."""
+
 
 def reason(family: str, name: str) -> Reason | None:
     """Why Keras's `name` is not here; None where it is here, or Keras has no such name."""
     return LEFT_OUT.get(family, {}).get(name)
+
+
+def without(family: str, argument: object) -> Reason | None:
+    """Why components of a family of Keras lack an argument; None where Keras has no such argument."""
+    return ARGUMENTS.get(argument) if family in LEFT_OUT and isinstance(argument, str) else None

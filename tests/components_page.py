@@ -18,7 +18,7 @@ import keras
 
 import kerascli
 from kerascli.component import Component, families
-from kerascli.left_out import BASE, Reason, reason
+from kerascli.left_out import ARGUMENTS, BASE, Reason, reason
 
 PAGE = Path(kerascli.__file__).parent / "COMPONENTS.md"
 COMMAND = "python -m tests.components_page"
@@ -37,8 +37,7 @@ PLACES: dict[str, ModuleType] = {
 TITLES = {"loss": "Losses"}
 TOOLS = ("serialize", "deserialize", "get")
 """Functions of every module, which make components from words; a spec is those words."""
-NOT_IN_A_SPEC = {"self", "args", "kwargs", "dtype", "weights", "variable_dtype", "autocast", "sparse", "ragged"}
-"""Arguments that are not a component's own: types of numbers are the engine's, weights are files."""
+PYTHON_S = {"self", "args", "kwargs"}
 
 
 def exported(family: str) -> list[str]:
@@ -103,6 +102,9 @@ def page() -> str:
     ]
     for family in PLACES:
         text += lines(family)
+    text += ["## Arguments that components here lack", "", "| Keras | why not, what instead |", "| --- | --- |"]
+    text += [f"| {n} | {why.why[0].upper()}{why.why[1:]}: {why.instead}. |" for n, why in sorted(ARGUMENTS.items())]
+    text.append("")
     own = [member for member in families()["layer"].members.values() if not hasattr(keras.layers, member.__name__)]
     text += ["## Layers that Keras has no class for", "", "| layer | what it is |", "| --- | --- |"]
     text += [f"| {member.__name__} | {_first_sentence(member)} |" for member in sorted(own, key=lambda m: m.__name__)]
@@ -124,14 +126,19 @@ def _departures(member: type[Component]) -> Iterator[str]:
 
 def _arguments(member: type[Component], other: Any) -> Iterator[str]:
     """Keras's arguments that it does not take, and those that have one value alone."""
-    theirs = inspect.signature(other.__init__ if inspect.isclass(other) else other).parameters
     fields = member.model_fields
-    absent = [name for name in theirs if name not in fields and name not in NOT_IN_A_SPEC]
-    if inspect.isclass(other) and absent:
-        yield f"Without {', '.join(f'`{name}`' for name in absent)}."
+    if shown := [name for name in absent(member, other) if name != "dtype"]:
+        yield f"Without {', '.join(f'`{name}`' for name in shown)}."
     for name, field in fields.items():
         if typing.get_origin(field.annotation) is Literal and len(typing.get_args(field.annotation)) == 1:
             yield f"`{name}` is `{str(typing.get_args(field.annotation)[0]).lower()}` alone."
+
+
+def absent(member: type[Component], other: Any) -> list[str]:
+    """Keras's arguments that it does not take."""
+    if not inspect.isclass(other):
+        return []
+    return [n for n in inspect.signature(other.__init__).parameters if n not in {*member.model_fields, *PYTHON_S}]
 
 
 def _escaped(text: str) -> str:

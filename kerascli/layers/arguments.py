@@ -148,7 +148,8 @@ class _Affine(_Biased):
 def rank(shape: Shape, wanted: int, axes: str, help: str = "") -> None:
     """Raise ShapeError unless a sample has `wanted` axes, called `axes`."""
     if len(shape) != wanted:
-        raise ShapeError(f"expected samples of {wanted} axes ({axes}), found {len(shape)}: {shape}", help)
+        count = f"{wanted} axes" if wanted > 1 else "1 axis"
+        raise ShapeError(f"expected samples of {count} ({axes}), found {len(shape)}: {shape}", help)
 
 
 def activated(activation: Activation | None, x: Value) -> Value:

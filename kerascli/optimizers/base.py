@@ -35,6 +35,10 @@ class Optimizer(Component):
     elementwise: ClassVar[bool] = True
     """Whether the rule treats numbers one by one; if not, `advance` is given whole weights in their shapes."""
 
+    @classmethod
+    def find(cls, name: str) -> type[Component] | None:
+        return super().find(name) or super().find(name.lower())
+
     learning_rate: Rate = 0.001
     """Size of the steps: a number, or a schedule by the step."""
     name: str | None = None
