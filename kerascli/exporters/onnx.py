@@ -13,6 +13,7 @@ import numpy as np
 from kerascli import __version__, files
 from kerascli.errors import Failure, Problem
 from kerascli.exporters.base import PREPROCESSING, Exporter, Trained
+from kerascli.exporters.onnx_lookup import refusal
 from kerascli.exporters.onnx_program import translate, unknown
 from kerascli.exporters.onnx_sheet import Node, element
 from kerascli.exporters.quantization import SCALE, WAYS, packed, unpacked
@@ -62,8 +63,8 @@ class Onnx(Exporter):
         found = []
         help = "export to `keras` instead, which keeps such layers"
         for node in hosted(graph.nodes):
-            message = f"an ONNX file cannot hold {node.title}: it works on the data before they enter the net"
-            found.append(Problem("E603", message, help=help))
+            if reason := refusal(node.layer):
+                found.append(Problem("E603", f"an ONNX file cannot hold {node.title}: {reason}", help=help))
         for node, reason in unknown(graph).values():
             message = f"an ONNX file cannot hold {node.title}: {reason or 'ONNX has no operators for what it computes'}"
             found.append(Problem("E603", message, help=help))
@@ -89,7 +90,7 @@ def model(trained: Trained) -> onnx.ModelProto:
     """The whole file."""
     from onnx import helper
 
-    graph = trained.graph.computed
+    graph = trained.graph
     program = translate(graph, unpacked(packed(trained.weights, trained.quantize)))
     inputs, outputs = ([_tensor(graph, name) for name in names] for names in (graph.inputs, graph.outputs))
     made = helper.make_model(

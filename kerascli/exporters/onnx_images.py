@@ -71,9 +71,13 @@ def _adaptive(g: Sheet, v: Value, x: str) -> str:
 
 @becomes(digitize.Digitize)
 def _digitize(g: Sheet, v: Value, x: str) -> str:
-    """How many boundaries x does not lie below; what is no number lies below none."""
     assert isinstance(v.op, digitize.Digitize)
-    edges = g.constant(np.array(v.op.boundaries, np.float32))
+    return bins(g, x, v.op.boundaries)
+
+
+def bins(g: Sheet, x: str, boundaries: Sequence[float]) -> str:
+    """How many boundaries x does not lie below; what is no number lies below none."""
+    edges = g.constant(np.array(boundaries, np.float32))
     below = g.node("Less", g.node("Unsqueeze", x, g.whole_numbers([-1])), edges)
     passed = g.cast(g.node("Not", below), "int32")
     return g.node("ReduceSum", passed, g.whole_numbers([-1]), keepdims=0)

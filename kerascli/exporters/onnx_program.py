@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerascli.exporters.onnx_lookup import served
 from kerascli.exporters.onnx_registry import FORMS, REFUSALS, kind, operands, results
 from kerascli.exporters.onnx_sheet import Node, Sheet, element
 from kerascli.graph import Graph
@@ -89,7 +90,8 @@ class _Translator:
         self.weights = weights
         self.arrays: dict[Value, Array] = {}
         self.names: dict[Value, str] = {}
-        self.sheet = Sheet(self.array, {*self.trace.graph.inputs, *self.trace.graph.outputs})
+        self.sheet = Sheet(self.array, {*graph.inputs, *graph.outputs})
+        self.served = served(self.sheet, graph)
         self.ends: dict[str, str] = {}
 
     def run(self) -> Program:
@@ -111,7 +113,7 @@ class _Translator:
         found = self.sheet.settled(self.named(value))
         if found == name:
             return  # an input is an output too
-        if found in {*self.trace.graph.inputs, *self.sheet.constants, *self.ends}:
+        if found in {*self.served.values(), *self.sheet.constants, *self.ends}:
             found = self.sheet.node("Identity", found)
         self.ends[found] = name
 
@@ -119,7 +121,7 @@ class _Translator:
         """Put down the nodes of a value."""
         op = value.op
         if isinstance(op, Input):
-            self.names[value] = op.name.removeprefix("x:")
+            self.names[value] = self.served[op.name.removeprefix("x:")]
         elif value not in self.names:
             self.sheet.prefix = self.trace.owners[value].name
             found = FORMS[kind(value)](self.sheet, value, *map(self.named, operands(value)))

@@ -10,10 +10,12 @@ import pytest
 
 from kerascli import spec
 from kerascli.exporters.base import Trained
-from kerascli.exporters.onnx import model
+from kerascli.exporters.onnx import Onnx, model
 from kerascli.graph import Graph, build
+from kerascli.program.build import trace_forward
+from kerascli.program.interpret import evaluate
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
-from tests.parity.test_export_onnx import compare, drawn_weights
+from tests.parity.test_export_onnx import compare, drawn_weights, opened
 
 TOKENS = "{type: Embedding, input_dim: 9, output_dim: 3, mask_zero: true, name: e}"
 END = "{type: Flatten}, {type: Dense, units: 2}"
@@ -138,3 +140,42 @@ def test_what_is_no_number_falls_into_the_last_bin(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, "{type: Discretization, bin_boundaries: [-1.0, 0.5]}", shape=(4,), dtype="float32")
     x = np.array([[np.nan, -np.inf, np.inf, 0.5], [-1, -1.0001, 0.4999, 7]], np.float32)
     compare(Trained("net", graph, {}), {graph.inputs[0]: x})
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "{type: IntegerLookup, vocabulary: [12, 36, 1138, 42]}",
+        "{type: IntegerLookup, vocabulary: [3, 5], output_mode: count}",
+        "{type: IntegerLookup, vocabulary: [3, 5], num_oov_indices: 3, mask_token: 0}",
+        "{type: IntegerLookup, vocabulary: [3, 5], mask_token: 7, output_mode: multi_hot, max_tokens: 9,"
+        " pad_to_max_tokens: true}",
+        "{type: IntegerLookup, vocabulary: [4, 2], output_mode: tf_idf, idf_weights: [0.5, 2.0]}",
+        "{type: IntegerLookup, vocabulary: [4, 2], output_mode: one_hot}",
+        "{type: IntegerLookup, vocabulary: [30, 20], invert: true, mask_token: -5}",
+        "{type: Discretization, bin_boundaries: [1.0, 3.5]}, {type: IntegerLookup, vocabulary: [2, 1]}",
+    ],
+)
+def test_whole_numbers_are_looked_up_in_the_file(layer: str, tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, layer, "{type: Rescaling, scale: 2.0}", shape=(4,))
+    x = np.array([[-4, 0, 1, 2], [3, 4, 5, 7], [12, 1138, 36, 42], [0, 0, 0, 0], [-5, 9, 99999, -1]], np.int32)
+    session = opened(model(Trained("net", graph, {})).SerializeToString())
+    values = trace_forward(graph, training=False).values
+    for rows in (5, 1):
+        given = graph.served({graph.inputs[0]: x[:rows]})
+        (expected,) = evaluate([values[graph.outputs[0]]], {f"x:{k}": v for k, v in given.items()}, rows, np.float32)
+        (found,) = session.run(None, {graph.inputs[0]: x[:rows]})
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        ("{type: IntegerLookup, vocabulary: [3], num_oov_indices: 0}", "cannot stop at a number"),
+        ("{type: IntegerLookup, vocabulary: [3], num_oov_indices: 2, oov_method: farmhash}", "no FarmHash"),
+        ("{type: Hashing, num_bins: 3}", "before they enter the net"),
+    ],
+)
+def test_what_no_operator_looks_up_is_told(layer: str, reason: str, tmp_path: Path) -> None:
+    (problem,) = Onnx().problems(graph_of(tmp_path, layer, "{type: Rescaling, scale: 2.0}"))
+    assert problem.code == "E603" and reason in problem.message
