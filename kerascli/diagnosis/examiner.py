@@ -15,6 +15,7 @@ from kerascli.diagnosis.curves import Curves, Rows
 from kerascli.diagnosis.data import shared, unscaled
 from kerascli.diagnosis.finding import Finding
 from kerascli.diagnosis.origin import Origin
+from kerascli.diagnosis.ranges import misplaced
 from kerascli.errors import Failure, Span
 from kerascli.model import Model
 from kerascli.sources.base import Dataset
@@ -38,7 +39,8 @@ class Examiner:
 
     def before(self) -> None:
         """The samples."""
-        self._note(chain(unscaled(self.model, self.data.train), shared(self.model, self.data)), None)
+        model, train = self.model, self.data.train
+        self._note(chain(unscaled(model, train), misplaced(model, train), shared(model, self.data)), None)
 
     def before_steps(self) -> None:
         self._origin.keep()

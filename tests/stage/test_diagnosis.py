@@ -85,6 +85,25 @@ def test_inputs_that_nothing_scales_are_told_with_the_layer_that_reads_them(tmp_
     assert "unscaled_inputs" not in found(tmp_path, HEAD + scaled + "training: {epochs: 1}\n", **arrays)
 
 
+def test_images_outside_of_an_augmentations_range_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.integers(0, 256, (48, 4, 4, 1)).astype(np.uint8), rng.integers(0, 3, 48)
+    arrays: dict[str, Array] = {"x_train": x, "y_train": y}
+    net = """layers:
+  - {type: Rescaling, scale: 0.00392156862745098}
+  - {type: RandomFlip}
+  - {type: RandomBrightness, factor: 0.2, name: light%s}
+  - {type: Flatten}
+  - {type: Dense, units: 3, activation: softmax}
+training: {epochs: 1}
+"""
+    told = found(tmp_path, HEAD + net % "", **arrays)["value_range"]
+    assert told["line"] == 7 and "`light`" in told["message"] and "value_range: [0, 1]" in told["help"]
+    assert "value_range" not in found(tmp_path, HEAD + net % ", value_range: [0, 1]", **arrays)
+    above = net.replace("scale: 0.00392156862745098", "scale: 2.0")
+    assert "510" in found(tmp_path, HEAD + above % "", **arrays)["value_range"]["message"]
+
+
 def test_samples_in_two_splits_are_told_but_not_those_that_repeat_everywhere(tmp_path: Path) -> None:
     arrays = splits()
     arrays["x_val"][:30] = arrays["x_train"][:30]
