@@ -19,12 +19,16 @@ PARTS: tuple[str, ...] = get_args(Part)
 OF_DAYS: tuple[Part, ...] = ("year", "month", "day", "weekday")
 """What is taken of dates; of points in time the hour too."""
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII)
+LONGEST = 100
+"""Characters of a date; what is read is remembered, and may not fill the memory."""
 _EPOCH = datetime(1970, 1, 1)
 
 
 @lru_cache(1 << 16)
 def seconds(text: str, form: str | None = None) -> float:
     """Seconds since 1970 of a text in a format of `strptime`, or in ISO 8601; ValueError where it is none."""
+    if len(text) > LONGEST:
+        raise ValueError(f"`{text[:40]}…` is no date, but a text of {len(text):,} characters")
     if form is not None:
         moment = datetime.strptime(text, form)
     elif _ISO.fullmatch(text):

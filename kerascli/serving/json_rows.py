@@ -23,6 +23,9 @@ from kerascli.sources.table import BATCH, MOST_PROBLEMS, Batch
 
 FORM = 'write `{"inputs": [row, …]}`, and `"top_k": 3` for the likeliest classes alone'
 
+_LONGEST, _MOST_KEYS = 60, 50
+"""Characters of a key that may have been meant for another, and how many are looked at."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -38,13 +41,12 @@ def asked(body: bytes, allow_nan: bool) -> Asked:
     if not isinstance(document, dict):
         raise _odd(f"the body is {_shown(document)}, and an object is expected")
     problems = []
-    for key in document:
-        if key not in ("inputs", "top_k"):
-            near = nearest(key, ["inputs", "top_k"])
-            label = f"did you mean `{near}`?" if near else ""
-            problems.append(Problem("E706", f"the body has an unknown key `{key[:40]}`", REQUEST, label, FORM))
+    for key in islice((key for key in document if key not in ("inputs", "top_k")), MOST_PROBLEMS):
+        near = nearest(key[:_LONGEST], ["inputs", "top_k"])
+        label = f"did you mean `{near}`?" if near else ""
+        problems.append(Problem("E706", f"the body has an unknown key `{key[:40]}`", REQUEST, label, FORM))
     if problems:
-        raise Refusal(422, problems[:MOST_PROBLEMS])
+        raise Refusal(422, problems)
     if "inputs" not in document:
         raise _odd("the body has no `inputs`")
     rows, top_k = document["inputs"], document.get("top_k")
@@ -125,12 +127,13 @@ def table(rows: list[Any], features: Sequence[str]) -> Given:
             continue
         for name in features:
             if name not in row:
-                near = nearest(name, [key for key in row if key not in features])
+                others = (key for key in row if key not in features and len(key) <= _LONGEST)
+                near = nearest(name, list(islice(others, _MOST_KEYS)))
                 message = f"row {number}, column `{name}`: expected a value, found no such key"
-                label = f"did you mean it by `{near[:40]}`?" if near else ""
+                label = f"did you mean it by `{near}`?" if near else ""
                 problems.append(Problem("E409", message, REQUEST, label, "a missing value is `null`"))
     if problems:
-        raise Failure(problems)
+        raise Failure(problems[:MOST_PROBLEMS])
     return Given(rows)
 
 

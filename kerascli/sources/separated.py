@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,13 +150,11 @@ def _require_names(name: str, line: int, header: list[str]) -> None:
             Span(name, line, 1),
             help="pandas writes such a column unless told `to_csv(index=False)`",
         )
-        for place, title in enumerate(header)
-        if not title
+        for place in islice((place for place, title in enumerate(header) if not title), MOST_PROBLEMS)
     ]
     problems += [
         Problem("E407", f"column name `{title}` occurs {count} times", Span(name, line, 1))
-        for title, count in Counter(header).items()
-        if count > 1 and title
+        for title, count in islice(((t, n) for t, n in Counter(header).items() if n > 1 and t), MOST_PROBLEMS)
     ]
     if problems:
         raise Failure(problems)

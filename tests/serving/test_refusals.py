@@ -285,6 +285,19 @@ def test_every_request_is_a_line_that_cannot_steer_a_terminal(served: Server) ->
     raise AssertionError(mnist.lines)
 
 
+def test_no_more_faults_are_told_than_somebody_reads(served: Server) -> None:
+    penguins, mnist = served("penguins"), served("mnist")
+    keys = {f"key {number}": 1 for number in range(5000)}
+    for answer in (
+        penguins.predict(b"," * 5000, type="text/csv"),
+        penguins.predict(b",".join([b"a"] * 5000) + b"\n", type="text/csv"),
+        penguins.predict(keys),
+        penguins.predict({"inputs": [keys] * 100}),
+        mnist.predict({"inputs": [DIGIT, *[3] * 5000]}),
+    ):
+        assert answer.status == 422 and 0 < len(answer.document["problems"]) <= 10 and len(answer.body) < 10_000
+
+
 @pytest.mark.parametrize("name", ["penguins", "mnist", "reviews", "arrays"])
 def test_damaged_bodies_are_answered_or_refused_in_words(name: str, served: Server) -> None:
     server, chance = served(name), random.Random(name)
