@@ -54,9 +54,10 @@ class View:
         """How things stand."""
         if self.live:
             rows = max(3, self.console.height - 8)
-            shown = table(self.sweep, self.space, entries, self.console.width, rows)
-            head = Text(results.progress_words(entries, self.sweep.goal), "bold")
-            self.live.update(Group(shown, head), refresh=True)
+            parts: list[Table | Text] = [Text(results.progress_words(entries, self.sweep.goal), "bold")]
+            if any(entry.state != "waiting" for entry in entries):
+                parts.insert(0, table(self.sweep, self.space, entries, self.console.width, rows))
+            self.live.update(Group(*parts), refresh=True)
         elif not self.quiet:
             self._tell(entries)
 
@@ -96,7 +97,7 @@ def table(sweep: Sweep, space: Space, entries: Sequence[Entry], width: int, most
         ]
         for c in rows
     ]
-    own = [[space.words(path, c.values[path]) for path in names] for c in rows]
+    own = [[space.words(path, c.values) for path in names] for c in rows]
     heads = [*fixed, *names.values()]
     if names and _width(heads, [[*a, *b] for a, b in zip(cells, own, strict=True)]) > width:
         own = [[results.values_words(space, c.values)] for c in rows]

@@ -53,7 +53,7 @@ def _content(sweep: Sweep, space: Space, ledger: Ledger) -> dict[str, Any]:
         "pruner": space.search.pruner,
         "best": chosen,
         "best_words": results.figure_words(chosen) if chosen else "",
-        "best_values": [(n, space.words(path, chosen.values[path])) for path, n in names.items()] if chosen else [],
+        "best_values": [(n, space.words(path, chosen.values)) for path, n in names.items()] if chosen else [],
         "best_spec": results.best_spec(space, chosen) if chosen else "",
         "statistics": results.statistics_rows(chosen) if chosen and goal.seeds > 1 else [],
         "heads": ["trial", goal.monitor, "epochs", "curve", "state", *names.values(), "run"],
@@ -72,7 +72,7 @@ def _row(space: Space, candidate: Candidate, seeds: int) -> list[str]:
         results.epochs_words(candidate),
         results.curve_words(candidate, 20),
         results.state_words(candidate, seeds),
-        *(space.words(path, candidate.values[path]) for path in results.headings(space)),
+        *(space.words(path, candidate.values) for path in results.headings(space)),
         ", ".join(_runs(candidate.entries)),
     ]
 

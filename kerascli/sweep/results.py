@@ -126,9 +126,19 @@ def _absolute(written: Any, resolved: Any, base: Path) -> Any:
         return {key: _absolute(value, resolved.get(key), base) for key, value in written.items()}
     if isinstance(written, list) and isinstance(resolved, list) and len(written) == len(resolved):
         return [_absolute(*pair, base) for pair in zip(written, resolved, strict=True)]
-    if isinstance(written, str) and isinstance(resolved, str) and written != resolved:
-        return resolved if resolved == str(base / Path(written).expanduser()) else written
+    if isinstance(written, str) and written:
+        whole = str(base / Path(written).expanduser())
+        return whole if whole in _texts(resolved) else written
     return written
+
+
+def _texts(value: Any) -> set[str]:
+    """All texts in a value: one path may be resolved to one for each split."""
+    if isinstance(value, dict):
+        return {text for part in value.values() for text in _texts(part)}
+    if isinstance(value, list):
+        return {text for part in value for text in _texts(part)}
+    return {value} if isinstance(value, str) else set()
 
 
 # ---- in words
@@ -150,7 +160,7 @@ def headings(space: Space) -> dict[str, str]:
 
 def values_words(space: Space, values: Mapping[str, Value]) -> str:
     """`units 16, learning_rate 0.003`"""
-    return ", ".join(f"{name} {space.words(path, values[path])}" for path, name in headings(space).items())
+    return ", ".join(f"{name} {space.words(path, values)}" for path, name in headings(space).items())
 
 
 def figure_words(candidate: Candidate) -> str:

@@ -13,7 +13,7 @@ from kerascli.check import Checked, check, checked
 from kerascli.component import nearest
 from kerascli.errors import Failure, Problem, Span, SpecFailure
 from kerascli.overrides import placed
-from kerascli.search import Choice, Log, Range, Search, Uniform, Whole
+from kerascli.search import KINDS, Choice, Log, Range, Search, Uniform, Whole
 from kerascli.spec import Loaded, read
 from kerascli.yamltext import Document, Node
 
@@ -52,7 +52,8 @@ class Parameter:
     def leaf(self, value: Value) -> Node:
         """What is put at the place: a number, or a part of the spec's text."""
         if not isinstance(self.range, Choice):
-            return Node(value, self.where, plain=True)
+            ends = next(part for key, part in self.node.parts.items() if key in KINDS).parts.values()
+            return Node(value, next((end.span for end in ends if end.value == value), self.where), plain=True)
         return self.node.parts["choice"].parts[self.labels.index(value)]
 
     def words(self, value: Value) -> str:
@@ -131,9 +132,9 @@ class Space:
         document = self.document(values, seed)
         return Loaded(read(document, self.origin), document, self.loaded.path)
 
-    def words(self, path: str, value: Value) -> str:
-        """A value of a place in a few words."""
-        return self._by_path[path].words(value)
+    def words(self, path: str, values: Values) -> str:
+        """The value of a place in a few words; none where it is being chosen just now."""
+        return self._by_path[path].words(values[path]) if path in values else ""
 
     def values(self, value: Values) -> dict[str, Any]:
         """The values as the spec has them: components and lists, where the storage has their text."""
@@ -187,12 +188,8 @@ class Space:
         here = isinstance(problem.where, Span) and problem.where.line in {s.line for s in _spans(leaf)}
         if here or problem.where == parameter.where:
             return problem
-        where = leaf.span
-        if parameter.numeric:
-            ends = next(iter(parameter.node.parts.values())).parts
-            where = next((part.span for part in ends.values() if part.value == value), leaf.span)
         given = yamltext.inline(parameter.leaf(value).value)
-        return replace(problem, message=f"with `{parameter.path}: {given}`: {problem.message}", where=where)
+        return replace(problem, message=f"with `{parameter.path}: {given}`: {problem.message}", where=leaf.span)
 
     def _sampler(self) -> list[Problem]:
         where = self.loaded.document.span(("search", "sampler"))

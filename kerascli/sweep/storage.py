@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PACKAGES = ("optuna", "cmaes", "matplotlib", "jinja2")
 ATTRIBUTE = "kerascli"
 """Of the study: what it searches, so that no other sweep joins it."""
+LOCKED = 30
+"""Seconds to wait for a database that another process holds."""
 PATIENCE = 10
 """Seconds after which the lock of a journal is that of a process that died."""
 
@@ -89,7 +91,7 @@ def _storage(sweep: Sweep) -> BaseStorage:
         from optuna.storages.journal import JournalRedisBackend
 
         return JournalStorage(JournalRedisBackend(url))
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}} if url.startswith("sqlite") else None)
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": LOCKED}} if url.startswith("sqlite") else None)
 
 
 @contextlib.contextmanager
@@ -178,7 +180,7 @@ def pruner(space: Space) -> BasePruner:
     with quiet():
         match space.search.pruner:
             case "median":
-                return pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(1, epochs // 10))
+                return pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1 + epochs // 10)
             case "halving":
                 return pruners.SuccessiveHalvingPruner()
             case "hyperband":

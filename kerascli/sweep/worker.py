@@ -54,6 +54,15 @@ class Worker:
         self.threads, self.until = threads, until
         self.ledger = Ledger(sweep, space)
         self.stopping = False
+        folder = sweep.workers / name
+        folder.mkdir(exist_ok=True)
+        self._lock = locked(folder)  # while it is held, nobody takes the trials of this worker for lost
+
+    def close(self) -> None:
+        """Let go of the lock, as death does."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def work(self) -> None:
         """Until no trial is left, the time is over, or somebody stops it."""
@@ -185,13 +194,10 @@ class _Watcher:
 
 
 def main(words: list[str]) -> int:
-    """The process: locks its folder while it lives, and leaves `failure.json` where it cannot go on."""
+    """The process; it leaves `failure.json` in its folder where it cannot go on."""
     folder, number, name, threads, until, parent = words
     die_with_parent(int(parent))
     sweep = opened(Path(folder))
-    own = sweep.workers / name
-    own.mkdir(exist_ok=True)
-    handle = locked(own)
     try:
         worker = Worker(sweep, sweep.space(), int(number), name, int(threads), float(until))
 
@@ -203,12 +209,9 @@ def main(words: list[str]) -> int:
         worker.work()
     except Failure as failure:
         problems = [{"code": p.code, "message": p.message, "help": p.help} for p in failure.problems]
-        files.write_json(own / "failure.json", problems)
+        files.write_json(sweep.workers / name / "failure.json", problems)
         print(json.dumps(problems), file=sys.stderr)
         return 1 if "E508" in {p.code for p in failure.problems} else CANNOT_GO_ON
-    finally:
-        if handle is not None:
-            os.close(handle)
     return 0
 
 
