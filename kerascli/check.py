@@ -34,6 +34,8 @@ class Verdict:
     problems: tuple[Problem, ...]
     exit_code: int
     words: str = ""
+    searches: bool = False
+    """Whether it has a section `search`, which is not checked here: that takes a check for each of its values."""
 
 
 def check(path: Path | str, overrides: Sequence[str] = ()) -> Checked:
@@ -76,4 +78,6 @@ def validate(path: Path, overrides: Sequence[str] = ()) -> Verdict:
     except Failure as failure:
         return Verdict(path, tuple(failure.problems), failure.exit_code)
     layers, weights = len(found.graph.layers), found.graph.count()
-    return Verdict(path, found.objective.warnings, 0, f"{layers} layers, {weights:,} parameters")
+    return Verdict(
+        path, found.objective.warnings, 0, f"{layers} layers, {weights:,} parameters", bool(found.loaded.spec.search)
+    )

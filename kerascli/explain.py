@@ -76,13 +76,12 @@ def explain(name: str) -> list[Entry]:
 
 
 def _sections() -> dict[str, list[type[BaseModel]]]:
-    """Parts of the document that are no components: the spec itself, and `training`."""
+    """Parts of the document that are no components: the spec itself, `training`, `search`."""
     sections = {
-        name: [field.annotation]
+        name: [kind]
         for name, field in Spec.model_fields.items()
-        if isinstance(field.annotation, type)
-        and issubclass(field.annotation, BaseModel)
-        and not issubclass(field.annotation, Component)
+        for kind in (field.annotation, *typing.get_args(field.annotation))  # one may be left out: `Search | None`
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Component)
     }
     return {"spec": [Spec], **sections}
 

@@ -97,7 +97,7 @@ def _differences(old: Any, new: Any, place: Place = ()) -> Iterator[tuple[Place,
 
 def _free(place: Place, old: Any, new: Any) -> bool:
     """Whether this may change: what is still to come, what is said, and where the data lie, for they are compared."""
-    if place in (("training", "epochs"), ("training", "engine")) or place[0] in ("expect", "description"):
+    if place in (("training", "epochs"), ("training", "engine")) or place[0] in ("expect", "description", "search"):
         return True
     if place[0] == "callbacks":
         return place[-1] == "verbose"

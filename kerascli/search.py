@@ -136,7 +136,15 @@ def _time(value: Any) -> Any:
 
 
 class Search(BaseModel):
-    """What `kerascli sweep` varies, and how. Every key that is no setting is a place of the spec, with its range."""
+    """What `kerascli sweep` varies, and how.
+
+    Every key that is no setting is a place of the spec, as `--set` names it, with its range:
+
+        layers[1].filters: {choice: [16, 32]}             # values, lists, or whole components
+        layers[2].units: {int: [16, 128], step: 16}
+        layers[3].rate: {uniform: [0.0, 0.5]}             # with a `step`, if need be
+        optimizer.learning_rate: {log: [1e-4, 1e-1]}      # of two whole numbers: whole numbers
+    """
 
     model_config = SETTINGS | ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[dict[str, Any], BeforeValidator(_checked, json_schema_input_type=Range)]]

@@ -84,7 +84,7 @@ def table(sweep: Sweep, space: Space, entries: Sequence[Entry], width: int, most
     """The values that were tried, the best first; what has no room in columns of its own stands in one."""
     goal = sweep.goal
     order = results.ranked(results.candidates(entries), goal)
-    rows = _running_too(order, most)
+    rows = _running_first(order, most)
     names = results.headings(space)
     fixed = ["trial", goal.monitor, "epochs", "curve", "state"]
     cells = [
@@ -110,16 +110,15 @@ def table(sweep: Sweep, space: Space, entries: Sequence[Entry], width: int, most
     made = [[*a, *b] for a, b in zip(cells, own, strict=True)]
     found = render.table(heads, made, (0, 1, 2) if "epochs" in fixed else (0, 1))
     if len(order) > len(rows):
-        found.caption = f"the best {len(rows)} of {len(order)}"
+        found.caption = f"{len(rows)} of {len(order)}"
         found.caption_justify = "left"
     return found
 
 
-def _running_too(order: Sequence[Candidate], most: int) -> list[Candidate]:
-    """The best, and what runs, in the same order."""
-    busy = [candidate for candidate in order if candidate.state == "running"]
-    kept = [*busy[:most], *(c for c in order if c.state not in ("running", "waiting"))][:most]
-    return [candidate for candidate in order if candidate in kept]
+def _running_first(order: Sequence[Candidate], most: int) -> list[Candidate]:
+    """What runs, above all that may have no room; then the best."""
+    running = [candidate for candidate in order if candidate.state == "running"]
+    return [*running, *(c for c in order if c.state not in ("running", "waiting"))][:most]
 
 
 def _width(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> int:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kerascli.cli import options
+
+if TYPE_CHECKING:
+    from kerascli.check import Verdict
 
 
 @click.command()
@@ -25,7 +29,7 @@ def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -
     from kerascli.check import validate
     from kerascli.errors import problem_data
 
-    verdicts = [validate(spec, settings) for spec in specs]
+    verdicts = [_searched(validate(spec, settings), settings) for spec in specs]
     problems = [problem for verdict in verdicts for problem in verdict.problems]
     if problems or as_json:
         from kerascli.cli import render  # rich costs a quarter of the time that a right spec takes
@@ -39,3 +43,19 @@ def command(specs: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -
     if not as_json:
         click.echo("".join(f"{v.path}: valid, {v.words}\n" for v in verdicts if not v.exit_code), nl=False)
     raise click.exceptions.Exit(max(verdict.exit_code for verdict in verdicts))
+
+
+def _searched(verdict: Verdict, settings: tuple[str, ...]) -> Verdict:
+    """The verdict, with what is wrong with the values that `search` ranges over."""
+    if not verdict.searches:
+        return verdict
+    from dataclasses import replace
+
+    from kerascli.errors import Failure
+    from kerascli.sweep.space import goal, open_space
+
+    try:
+        goal(open_space(verdict.path, settings))
+    except Failure as failure:
+        return replace(verdict, problems=tuple(failure.problems), exit_code=failure.exit_code)
+    return verdict

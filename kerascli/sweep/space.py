@@ -178,18 +178,19 @@ class Space:
         try:
             checked(self.spec(values))
         except Failure as failure:
-            path, value = list(values.items())[-1]
-            return [self._here(problem, self._by_path[path], value) for problem in failure.problems]
+            return [self._here(problem, values) for problem in failure.problems]
         return []
 
-    def _here(self, problem: Problem, parameter: Parameter, value: Value) -> Problem:
-        """A problem that a value makes elsewhere in the spec is the value's."""
-        leaf = parameter.leaf(value)
-        here = isinstance(problem.where, Span) and problem.where.line in {s.line for s in _spans(leaf)}
-        if here or problem.where == parameter.where:
+    def _here(self, problem: Problem, values: Values) -> Problem:
+        """A problem that values make elsewhere in the spec is the last one's, which is inside of the others."""
+        given = [(self._by_path[path], value) for path, value in values.items()]
+        own = {span.line for parameter, value in given for span in (parameter.where, *_spans(parameter.leaf(value)))}
+        if isinstance(problem.where, Span) and problem.where.line in own:
             return problem
-        given = yamltext.inline(parameter.leaf(value).value)
-        return replace(problem, message=f"with `{parameter.path}: {given}`: {problem.message}", where=leaf.span)
+        parameter, value = given[-1]
+        leaf = parameter.leaf(value)
+        words = yamltext.inline(leaf.value)
+        return replace(problem, message=f"with `{parameter.path}: {words}`: {problem.message}", where=leaf.span)
 
     def _sampler(self) -> list[Problem]:
         where = self.loaded.document.span(("search", "sampler"))
