@@ -102,7 +102,8 @@ def _nearest(path: Path) -> str:
     if near:
         end = f"did you mean {' or '.join(f'`{absent.with_name(name)}`' for name in near)}?"
     else:
-        alike = [name for name in names if path.suffix and name.endswith(path.suffix)]
+        folders = not path.suffix or absent != path
+        alike = [n for n in names if (absent.with_name(n).is_dir() if folders else n.endswith(path.suffix))]
         end = f"beside it are {', '.join(f'`{name}`' for name in alike[:5])}" if alike else ""
     return "; ".join(part for part in (begin, end) if part)
 

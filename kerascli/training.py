@@ -31,6 +31,7 @@ from kerascli.ops.ir import Array
 from kerascli.outcome import Outcome, expectations
 from kerascli.run import History, Run, differing, find
 from kerascli.runner import Averages, Evaluation, Logs, Runner
+from kerascli.sources.arrays import require_two_classes
 from kerascli.sources.base import Dataset
 from kerascli.spec import LayerWeights
 from kerascli.stored import Stored
@@ -107,6 +108,8 @@ class Training:
     ) -> None:
         self.model, self.spec, self.run, self.progress = model, model.spec, run, progress
         self.data = read_data(model)
+        if self.spec.dataset.limit is None:
+            require_two_classes(self.data.train, self.data.preprocessing.targets)
         if resumed:
             _require_same_data(run, model, self.data)
         self.compiled = keras_config.compiled(self.spec)

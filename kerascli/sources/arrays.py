@@ -118,7 +118,11 @@ class _ArraySource(Source):
             splits.get("test"),
             preprocessing,
             self.fingerprint(base, seed),
-            (*(note for each in parts.values() for note in each.notes), *lacking(splits, cuts, layouts)),
+            (
+                *(note for each in parts.values() for note in each.notes),
+                *lacking(splits, cuts, layouts),
+                *constant(splits["train"], layouts),
+            ),
         )
 
     def _split(
@@ -229,6 +233,33 @@ def lacking(splits: Mapping[str, Split], cuts: Mapping[str, Cut], layouts: Mappi
                     f"warning: the {split} split has no sample of {len(absent)} of the classes of `{name}` ({names}): "
                     "the samples are sorted; `dataset: {stratify: true}` gives every split its share"
                 )
+    return found
+
+
+def require_two_classes(train: Split, layouts: Mapping[str, TargetLayout]) -> None:
+    """Raises E410 where a target of class labels is the same for all training samples."""
+    for name, layout in layouts.items():
+        labels = train.targets[name]
+        if layout.encoding == "none" or isinstance(labels, Streamed) or len(labels) < 2:
+            continue
+        ids = labels.argmax(axis=-1) if layout.encoding == "one_hot" else labels
+        if ids.size and (ids == ids.flat[0]).all():
+            label = layout.class_names[int(ids.flat[0])] if layout.class_names else ids.flat[0]
+            help = "are the samples sorted by class, and the training samples the first of them? Then "
+            help += "`dataset: {stratify: true}` gives every split its share"
+            raise Failure(Problem("E410", f"target `{name}` has one class only, `{label}`", help=help))
+
+
+def constant(train: Split, layouts: Mapping[str, TargetLayout]) -> list[str]:
+    """A number that is the same for all training samples teaches nothing."""
+    found = []
+    for name, layout in layouts.items():
+        values = train.targets[name]
+        if layout.encoding != "none" or isinstance(values, Streamed) or not values.size == len(values) > 1:
+            continue
+        if np.ptp(values) == 0:
+            value = f"{values.flat[0]:g}"
+            found.append(f"warning: target `{name}` is {value} in every training sample: are they sorted?")
     return found
 
 

@@ -1,22 +1,13 @@
 """Tables in text files of separated values."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.sources.files import _TableFiles
 from kerascli.sources.separated import Separated
-from kerascli.sources.textfile import known_encoding
-
-
-def _known(name: str) -> str:
-    if not known_encoding(name):
-        raise PydanticCustomError(
-            "encoding", "must be an encoding of texts, such as `utf-8`, `latin-1`, `cp1252` or `utf-16-le`"
-        )
-    return name
+from kerascli.sources.textfile import Encoding
 
 
 class Csv(_TableFiles):
@@ -33,7 +24,7 @@ class Csv(_TableFiles):
     """The character between values; by default that one of `,` `;` tab `|` that fits the first rows."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of numbers."""
-    encoding: Annotated[str, AfterValidator(_known)] | None = None
+    encoding: Encoding | None = None
     """How characters are stored, such as `latin-1` or `cp1252`; by default UTF-8, or what a byte order mark says."""
 
     def table_format(self) -> Separated:

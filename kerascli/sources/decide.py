@@ -30,7 +30,8 @@ def decided(name: str, options: FeatureOptions, seen: Survey) -> FeatureOptions:
     if kind == "numeric" and column.other is not None:
         row, place, text = column.other
         message = f"row {row}, column `{name}`: `{text[:40]}` is not a number"
-        raise Failure(Problem("E408", message, place))
+        help = f"mend it; leave the cell empty where there is no value; or take all for texts: `{name}: category`"
+        raise Failure(Problem("E408", message, place, help=help))
     if kind == "category" and options.kind is None and column.comma_decimals and column.present:
         message = f"column `{name}` holds numbers with decimal commas"
         raise Failure(Problem("E408", message, where, help='say so: `decimal: ","`'))

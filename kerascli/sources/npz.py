@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +86,19 @@ def open_archive(path: Path) -> Iterator[NpzArchive]:
                 "E402",
                 f"`{path}` is damaged or no .npz file: {error or type(error).__name__}",
                 path,
-                help="write it with numpy.savez or numpy.savez_compressed",
+                help=_mend(path),
             )
         ) from None
     except OSError as error:
         raise cannot_read(path, error) from None
+
+
+def _mend(path: Path) -> str:
+    """A zip archive has its list of contents at its end."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+            return "it begins as one, and its end is missing: copy or download it again"
+    return "write it with numpy.savez or numpy.savez_compressed"
 
 
 class Npz(_NamedArrays):

@@ -23,7 +23,6 @@ from kerascli.sources.raw_arrays import single
 from kerascli.sources.rows import Samples, Streamed
 from kerascli.sources.targets import encode_labels
 from kerascli.sources.text_folder import TEXT_SUFFIXES, Texts, as_numbers
-from kerascli.text import TextEncoder
 
 AT_ONCE = 1 << 26
 """Bytes of samples that are read at a time, at most."""
@@ -45,7 +44,7 @@ def kind_of(path: str, preprocessing: Preprocessing, specs: Mapping[str, InputIn
     if not (here.is_dir() or suffix in SUFFIXES or (suffix in TEXT_SUFFIXES and preprocessing.text_files)):
         return None
     if preprocessing.text_files and suffix not in SUFFIXES:
-        return Kind("text", TEXT_SUFFIXES, lambda files: _texts(files, preprocessing.text))
+        return Kind("text", TEXT_SUFFIXES, lambda files: _texts(files, preprocessing))
     reading, (info,) = image_reading(here, preprocessing, specs), specs.values()
     return Kind("image", SUFFIXES, lambda files: _pictures(files, reading, info))
 
@@ -78,9 +77,9 @@ def _pictures(files: Files, reading: ImageReading, info: InputInfo) -> Streamed:
     return Streamed((len(files), *info.shape), np.dtype(np.uint8), lambda rows: read(rows).reshape(-1, *info.shape))
 
 
-def _texts(files: Files, encoder: TextEncoder | None) -> Samples:
-    texts = Texts(files).streamed()
-    return as_numbers(texts, encoder) if encoder else texts
+def _texts(files: Files, preprocessing: Preprocessing) -> Samples:
+    texts = Texts(files, preprocessing.encoding).streamed()
+    return as_numbers(texts, preprocessing.text) if preprocessing.text else texts
 
 
 def files_of(path: str, kind: Kind) -> Files:

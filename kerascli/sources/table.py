@@ -287,4 +287,6 @@ def require_columns(table: Table, names: Collection[str], have: Collection[str] 
         message = ("there is no column " if len(absent) == 1 else "there are no columns ") + ", ".join(
             f"`{name}`" for name in absent
         )
-        raise Failure(Problem("E409", message, table.place(1), help=f"the columns are {columns}"))
+        none = len(absent) == len(names) > 1 and have is None
+        help = f"the columns are {columns}" + "; a first row of column names is missing, perhaps" * none
+        raise Failure(Problem("E409", message, table.place(1), help=help))

@@ -19,6 +19,7 @@ from kerascli.sources.base import Dataset, InputInfo, Split
 from kerascli.sources.folders import Files, _Folder, bytes_of, marks
 from kerascli.sources.packed import numbered
 from kerascli.sources.rows import TEXT, Samples, Streamed
+from kerascli.sources.textfile import Encoding
 from kerascli.text import Output, Side, TextEncoder, TextOptions
 
 TEXT_SUFFIXES = (".txt",)
@@ -30,8 +31,8 @@ MOST_BYTES = 1 << 24
 """Larger files are no samples."""
 
 
-def read_text(path: Path) -> str:
-    """A whole file; a problem where it is not UTF-8."""
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """A whole file; a problem where it is not text of this encoding, which is UTF-8 unless said otherwise."""
     try:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
@@ -41,11 +42,12 @@ def read_text(path: Path) -> str:
         message = f"`{path}` has more than {MOST_BYTES:,} bytes, and a file is one sample"
         raise Failure(Problem("E402", message, path, help="a text for each line is read by `type: csv`"))
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode(encoding or "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        message = f"`{path}` is not UTF-8 text: byte {raw[error.start]:#04x} in line {line}"
-        raise Failure(Problem("E402", message, path, help="save it as UTF-8")) from None
+        message = f"`{path}` is not {encoding or 'UTF-8'} text: byte {raw[error.start]:#04x} in line {line}"
+        help = "save it as UTF-8, or say what all files are, such as `dataset: {encoding: latin-1}`"
+        raise Failure(Problem("E402", message, path, help=help)) from None
     if "\0" in text:
         raise Failure(Problem("E402", f"`{path}` is no text: it has a byte of zero", path, help="remove it"))
     return text
@@ -56,16 +58,18 @@ class Texts:
     """Reads the texts of a list of files: (n, 1)."""
 
     files: Files
+    encoding: str | None = None
 
     def __call__(self, rows: Array) -> Array:
-        return np.array([[read_text(self.files[int(row)])] for row in rows], TEXT).reshape(-1, 1)
+        texts = [[read_text(self.files[int(row)], self.encoding)] for row in rows]
+        return np.array(texts, TEXT).reshape(-1, 1)
 
     def streamed(self) -> Streamed:
         return Streamed((len(self.files), 1), np.dtype(TEXT), self, partial(marks, self.files))
 
 
 class TextFolder(_Folder):
-    """Texts in a folder for each class, a .txt file for each, UTF-8.
+    """Texts in a folder for each class, a .txt file for each.
 
     Served as they are, one text a sample, to a network that begins with TextVectorization; with `vocabulary` or
     `sequence_length` as numbers of words. Texts of more than 64 MiB are read batch by batch while the network trains.
@@ -94,6 +98,8 @@ class TextFolder(_Folder):
     """Where zeros fill up a short text."""
     truncating: Side = "pre"
     """Where a long text is cut."""
+    encoding: Encoding | None = None
+    """How characters are stored, such as `latin-1` or `cp1252`; by default UTF-8."""
 
     @model_validator(mode="after")
     def _numbers_have_a_vocabulary(self) -> Self:
@@ -116,7 +122,7 @@ class TextFolder(_Folder):
         return InputInfo((options.width,), options.dtype) if options else InputInfo((1,), "string")
 
     def samples(self, files: Files) -> Samples:
-        texts = Texts(files).streamed()
+        texts = Texts(files, self.encoding).streamed()
         return texts[:] if bytes_of(files) <= KEPT else texts
 
     def load(
@@ -131,11 +137,12 @@ class TextFolder(_Folder):
         data = super().load(base, seed, encoding, inputs, outputs, raw)
         (name,) = data.train.inputs
         if (options := self.options) is None:
-            found = data.preprocessing.model_copy(update={"text_files": True})
+            found = data.preprocessing.model_copy(update={"text_files": True, "encoding": self.encoding})
             return replace(data, preprocessing=found)
         encoder = TextEncoder.fit(chain.from_iterable(_each(data.train.inputs[name])), options)
         layout = InputLayout(shape=(encoder.width,), dtype=encoder.dtype)
-        found = data.preprocessing.model_copy(update={"text_files": True, "text": encoder, "inputs": {name: layout}})
+        known = {"text_files": True, "encoding": self.encoding, "text": encoder, "inputs": {name: layout}}
+        found = data.preprocessing.model_copy(update=known)
         train = encoded(data.train, encoder)
         validation, test = (split and encoded(split, encoder) for split in (data.validation, data.test))
         return replace(data, train=train, validation=validation, test=test, preprocessing=found)

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Annotated, Protocol, TextIO
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from kerascli.errors import Failure, Problem, Span
 from kerascli.files import cannot_read
@@ -108,10 +111,15 @@ def lines(stream: Readable, name: str, most: int | None = None) -> Iterator[str]
         yield line
 
 
-def known_encoding(name: str) -> bool:
-    """Whether Python has an encoding of texts that is called so."""
+def _known(name: str) -> str:
     try:
         "".encode(name)
     except LookupError:
-        return False
-    return True
+        raise PydanticCustomError(
+            "encoding", "must be an encoding of texts, such as `utf-8`, `latin-1`, `cp1252` or `utf-16-le`"
+        ) from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known)]
+"""A name that Python has for an encoding of texts."""

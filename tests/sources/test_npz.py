@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kerascli.check import check
+from kerascli.launch import train
 from tests.sources.helpers import fails, load, source
 
 
@@ -216,3 +218,21 @@ def test_sorted_classes_are_told_where_they_are_cut_and_stratify_mends_it(tmp_pa
     save(tmp_path, x_train=np.zeros((9, 1)), y_train=np.linspace(0, 1, 9))
     with fails("E406", "class labels"):
         load(tmp_path, type="npz", path="data.npz", stratify=True)
+
+
+def test_one_class_only_is_refused_where_classes_are_learnt(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x_train=np.random.default_rng(0).random((20, 3)), y_train=np.ones(20, np.int64))
+    text = "dataset: {type: npz, path: data.npz}\nlayers: [{type: Dense, units: 2}]\nloss: %s\n"
+    (tmp_path / "spec.yaml").write_text(text % "sparse_categorical_crossentropy")
+    with fails("E410", "has one class only, `1`", "stratify: true"):
+        train(check(tmp_path / "spec.yaml"), tmp_path / "runs", threads=1)
+    notes = load(tmp_path, {"y": "none"}, type="npz", path="data.npz").notes
+    assert notes == ("warning: target `y` is 1 in every training sample: are they sorted?",)
+
+
+def test_an_archive_without_its_end_is_told_from_no_archive(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x_train=np.zeros((20, 3)), y_train=np.arange(20))
+    path = tmp_path / "data.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with fails("E402", "damaged", "its end is missing"):
+        load(tmp_path, type="npz", path="data.npz")

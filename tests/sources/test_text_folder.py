@@ -7,7 +7,8 @@ import pytest
 
 from kerascli.preprocessing import Preprocessing
 from kerascli.sources import text_folder
-from kerascli.sources.base import Dataset, Source
+from kerascli.sources.base import Dataset, InputInfo, Source
+from kerascli.sources.raw import read_inputs
 from kerascli.sources.rows import Streamed
 from kerascli.text import TextEncoder, TextOptions
 from tests.sources.helpers import fails, load, source
@@ -96,3 +97,16 @@ def test_a_folder_without_texts_is_told_from_one_of_classes(folder: Path) -> Non
         path.rename(path.with_suffix(".md"))
     with fails("E403", "folder `good`", "has no texts, but 4 other files", ".txt"):
         texts(folder)
+
+
+def test_another_encoding_is_read_where_it_is_said_and_kept_for_new_files(opened: Path) -> None:
+    path = opened / "data" / "good" / "2.txt"
+    path.write_bytes("caf\u00e9".encode("latin-1"))
+    with fails("E402", "not UTF-8", "encoding: latin-1"):
+        texts(opened).train.inputs["x"][:]
+    found = source(type="text_folder", path="data", encoding="latin-1").load(opened, 0)
+    assert found.train.inputs["x"][6:7][0, 0] == "caf\u00e9"
+    (block,) = read_inputs([str(path)], found.preprocessing, {"x": InputInfo((1,), "string")})
+    assert block["x"].tolist() == [["caf\u00e9"]]
+    with pytest.raises(ValueError, match="encoding of texts"):
+        source(type="text_folder", path="data", encoding="utf-9")
