@@ -130,8 +130,8 @@ def export(
     files = writer.write(trained, path or Path(trained.name + writer.suffix))
     arrays = packed(trained.weights, quantize)
     full, less = (sum(array.nbytes for array in each.values()) for each in (trained.weights, arrays))
-    if unreadable(stored.graph):
-        return Exported(tuple(files), Check(note=unreadable(stored.graph)) if verify else None, full, less)
+    if not writer.looks_up and (reason := unreadable(stored.graph)):
+        return Exported(tuple(files), Check(note=reason) if verify else None, full, less)
     rounded, found = None, None
     if quantize is not None:
         trained = replace(trained, weights=unpacked(arrays))

@@ -48,6 +48,8 @@ class Exporter:
     """Ends the file's name; empty where the form is a folder."""
     quantizes: ClassVar[tuple[str, ...]] = ()
     """What `--quantize` may say."""
+    looks_up: ClassVar[bool] = False
+    """Whether what it writes looks whole numbers up itself, where layers do that before the net."""
 
     def problems(self, graph: Graph) -> list[Problem]:
         return []

@@ -55,6 +55,7 @@ class Onnx(Exporter):
     form = "onnx"
     suffix = ".onnx"
     quantizes = WAYS
+    looks_up = True
 
     def problems(self, graph: Graph) -> list[Problem]:
         """The package that is missing; layers that read texts, and those whose operations have no form, all of them."""

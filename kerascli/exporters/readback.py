@@ -15,6 +15,7 @@ import numpy as np
 
 from kerascli.graph import Graph, Node
 from kerascli.host import hosted
+from kerascli.layers.lookup import IntegerLookup
 from kerascli.layers.structure import Input
 from kerascli.ops.ir import Array
 from kerascli.program.build import trace_forward
@@ -77,7 +78,10 @@ def samples(graph: Graph) -> dict[str, Array]:
 def _sample(graph: Graph, node: Node, rng: np.random.Generator) -> Array:
     readers = [other.layer for other in graph.nodes if node.name in other.inputs]
     counts = [n for layer in readers for key in COUNTS if isinstance(n := getattr(layer, key, None), int)]
+    words = [word for layer in readers if isinstance(layer, IntegerLookup) for word in layer.words]
     shape = (SAMPLES, *node.shape)
+    if words:
+        return rng.choice([*words, *range(len(words))], shape).astype(node.dtype)
     if counts:
         return rng.integers(0, min(counts), shape).astype("float32" if node.dtype == "float" else node.dtype)
     if node.dtype != "float":
@@ -94,7 +98,7 @@ def unreadable(graph: Graph) -> str:
 def predictions(graph: Graph, weights: Mapping[str, Array], inputs: Mapping[str, Array]) -> dict[str, Array]:
     """What the model itself gives."""
     values = trace_forward(graph, training=False).values
-    feeds = {f"x:{name}": x for name, x in inputs.items()} | dict(weights)
+    feeds = {f"x:{name}": x for name, x in graph.served(inputs).items()} | dict(weights)
     found = evaluate([values[name] for name in graph.outputs], feeds, SAMPLES, np.float32)
     return dict(zip(graph.outputs, found, strict=True))
 

@@ -11,6 +11,7 @@ import pytest
 from kerascli import spec
 from kerascli.exporters.base import Trained
 from kerascli.exporters.onnx import Onnx, model
+from kerascli.exporters.readback import check, samples
 from kerascli.graph import Graph, build
 from kerascli.program.build import trace_forward
 from kerascli.program.interpret import evaluate
@@ -179,3 +180,13 @@ def test_whole_numbers_are_looked_up_in_the_file(layer: str, tmp_path: Path) -> 
 def test_what_no_operator_looks_up_is_told(layer: str, reason: str, tmp_path: Path) -> None:
     (problem,) = Onnx().problems(graph_of(tmp_path, layer, "{type: Rescaling, scale: 2.0}"))
     assert problem.code == "E603" and reason in problem.message
+
+
+def test_the_check_of_a_file_knows_words_of_its_vocabulary(tmp_path: Path) -> None:
+    layers = "{type: IntegerLookup, vocabulary: [500, 700]}, {type: Embedding, input_dim: 3, output_dim: 2}"
+    graph = graph_of(tmp_path, layers, shape=(4,))
+    assert {500, 700} < {*samples(graph)[graph.inputs[0]].reshape(-1).tolist()}
+    trained = Trained("net", graph, drawn_weights(graph))
+    files = Onnx().write(trained, tmp_path / "net.onnx")
+    found = check(graph, trained.weights, lambda inputs: Onnx().read_back(files, trained, inputs))
+    assert found.passed and found.difference == 0
