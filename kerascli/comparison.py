@@ -24,7 +24,10 @@ def compare(runs: Sequence[Run]) -> Facts:
     rows = [row(run) | {"seconds": run.facts.get("seconds")} for run in runs]
     names = list(dict.fromkeys(name for each in rows for name in figures(each["metrics"])))
     best = {name: found for name in names if (found := _best(name, rows)) is not None}
-    return {"runs": rows, "figures": names, "best": best, "differences": differences(runs)}
+    different = differences(runs)
+    if any(each["key"].split(".")[0] in ("loss", "loss_weights") for each in different):
+        best = {name: found for name, found in best.items() if not name.endswith("loss")}  # they measure other things
+    return {"runs": rows, "figures": names, "best": best, "differences": different}
 
 
 def differences(runs: Sequence[Run]) -> list[Facts]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -87,6 +89,14 @@ def expectations(spec: Spec, outcome: Outcome, history: History) -> list[Expecta
     return found
 
 
+def require_place(path: Path) -> None:
+    """Raise E501, before anything is trained, where a report could not be written."""
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
 def write_junit(path: Path, name: str, outcome: Outcome) -> None:
     """A JUnit report, as CI services read it: a test for each bound, and one that says that the training ended."""
     found = outcome.expectations
@@ -104,8 +114,6 @@ def write_junit(path: Path, name: str, outcome: Outcome) -> None:
         else:
             ElementTree.SubElement(case, "system-out").text = f"found {value}"
     ElementTree.indent(suites)
-    with files.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, ElementTree.tostring(suites, "utf-8", xml_declaration=True) + b"\n")
 
 

@@ -79,7 +79,7 @@ class Run:
         cls, runs: Path, name: str, spec_text: bytes, resolved: str, path: Path | None = None, **facts: Any
     ) -> Self:
         """Make `runs/<name>-<time>/`, or `path`, with its spec, locked for this process and `running`."""
-        now = datetime.now().astimezone()
+        now, own = datetime.now().astimezone(), path is None
         if path is None:
             path = claim(runs, f"{name}-{now:%Y%m%d-%H%M%S}")
         else:
@@ -89,10 +89,17 @@ class Run:
             path, {"name": name, "status": "running", "started": now.isoformat(timespec="seconds"), "ended": None}
         )
         run.lock()
-        run.checkpoints.mkdir()
-        files.write_bytes(run.spec, spec_text)
-        run.write_resolved(resolved)
-        run.update(**facts, versions=versions(), machine=machine())
+        try:
+            with files.writing(run.checkpoints):
+                run.checkpoints.mkdir()
+            files.write_bytes(run.spec, spec_text)
+            run.write_resolved(resolved)
+            run.update(**facts, versions=versions(), machine=machine())
+        except BaseException:
+            run.unlock()
+            if own:
+                shutil.rmtree(path, ignore_errors=True)  # without a `run.json` nobody would find it
+            raise
         return run
 
     def write_resolved(self, text: str) -> None:

@@ -81,6 +81,7 @@ class Events:
         try:
             self._file.write(json.dumps(files.finite(line), ensure_ascii=False, allow_nan=False).encode() + b"\n")
         except OSError as error:
+            self._file.close()
             self._file = None
             self._inner.say(f"warning: no more events are written to `{self._path}`: {error.strerror or error}")
 

@@ -94,6 +94,10 @@ def command(
 
     where = cluster(checked.loaded, devices, hosts, host)
     events, junit = (events, junit) if where.writes else (None, None)
+    if junit is not None:
+        from kerascli.outcome import require_place
+
+        require_place(junit)
     with Display(quiet or not where.writes) as display, _watched(display, events, run is not None) as progress:
         display.problems(checked.objective.warnings)
         try:

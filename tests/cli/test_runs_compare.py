@@ -70,7 +70,7 @@ def test_a_list_fits_the_terminal_and_loses_no_figure(width: int, folder: Path) 
 
 
 def test_a_comparison_that_is_too_wide_is_turned(folder: Path) -> None:
-    found = compare(listing(folder / "runs") * 2)
+    found = compare(sorted(listing(folder / "runs"), key=lambda run: run.name) * 2)
     lines = comparison_text(found, 80).splitlines()
     assert max(map(len, lines)) <= 80 and lines[0].startswith("A  fast") and lines[3].startswith("D  slow")
     assert any(line.split() == ["test_loss", *line.split()[1:]] and "*" in line for line in lines)

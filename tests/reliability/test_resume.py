@@ -484,6 +484,12 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(full: str, folder:
     assert_same(run.path, whole)
 
 
+def test_a_run_that_cannot_begin_leaves_nothing(folder: Path) -> None:
+    answer = limited(200, folder, "train", "spec.yaml")
+    assert answer.code == 1 and "error[E501]: cannot write" in answer.err and "Traceback" not in answer.err
+    assert not list((folder / "runs").iterdir())
+
+
 # ---- when there is a checkpoint
 
 

@@ -83,6 +83,16 @@ def test_bounds_are_reported_as_junit(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert cases["seconds < 100"].find("failure") is None and float(suite.attrib["time"]) > 0
 
 
+def test_a_place_that_reports_cannot_go_to_is_told_before_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shell = Shell(tmp_path, capfd)
+    shell.write(SMALL)
+    for place in ("spec.yaml/junit.xml", "."):
+        answer = shell("train", "spec.yaml", "--junit", place)
+        assert answer.code == 1 and "error[E501]" in answer.err and not (tmp_path / "runs").exists()
+
+
 def test_a_figure_that_no_run_has_is_located(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shell = Shell(tmp_path, capfd)
     shell.write(SMALL + 'expect: {test_acuracy: ">= 0.99"}\n')
