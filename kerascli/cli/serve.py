@@ -79,7 +79,10 @@ def command(
             facts = {"url": url, "host": host, "port": number, "run": str(stored.path), "process": os.getpid()}
             render.json_document(facts)
         else:
-            options.say(f"{stored.path.name} answers at the URL below; Ctrl-C ends it")
+            open_to = (
+                "" if host in ("127.0.0.1", "localhost", "::1") else " the network can reach it, without a password;"
+            )
+            options.say(f"{stored.path.name} answers at the URL below;{open_to} Ctrl-C ends it")
             click.echo(url)
         sys.stdout.flush()
 

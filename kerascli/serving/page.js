@@ -241,7 +241,7 @@ function picture(image, integer) {
 }
 
 function onCanvas(bitmap, [width, height], invert) {
-  const canvas = make("canvas", {width, height}), context = canvas.getContext("2d")
+  const canvas = make("canvas", {width, height}), context = canvas.getContext("2d", {willReadFrequently: true})
   Object.assign(context, {imageSmoothingQuality: "high"}).drawImage(bitmap, 0, 0, width, height)
   if (invert) {
     const image = context.getImageData(0, 0, width, height)
