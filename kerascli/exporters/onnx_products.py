@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 
 from kerascli.exporters.onnx_registry import becomes, reads
-from kerascli.exporters.onnx_shapes import in_place, joined
+from kerascli.exporters.onnx_shapes import in_place, joined, reshape
 from kerascli.exporters.onnx_sheet import Sheet
 from kerascli.exporters.onnx_windows import convolution, convolved, last_channels
 from kerascli.ops import einsum, linear, sample_product, shape, window
@@ -33,7 +33,7 @@ def _pointwise(g: Sheet, v: Value, x: str) -> str:
     """A layer's product of channels that stand in front already, as a convolution of single places; else nothing."""
     size = v.rank - 2
     source, perm = in_place(g, v, x)
-    if size < 2 or isinstance(v.inputs[1].op, Constant) or last_channels(g, source, size) != g.transpose(source, perm):
+    if size < 1 or isinstance(v.inputs[1].op, Constant) or last_channels(g, source, size) != g.transpose(source, perm):
         return ""
     kernel = g.array(v.inputs[1]).T
     w = g.constant(kernel.reshape(*kernel.shape, *(1,) * size), f"{g.prefix}/kernel")
@@ -67,8 +67,7 @@ def _bias_add_reads(v: Value) -> Sequence[Value]:
 def _bias_add(g: Sheet, v: Value, *names: str) -> str:
     x = v.inputs[0]
     if (found := convolution(_unshaped(x))) is not None:
-        y = convolved(g, found, *names)
-        return y if _unshaped(x) is x else g.reshape(y, v.whole(-1))
+        return reshape(g, convolved(g, found, *names), _unshaped(x).whole(-1), v.whole(-1))
     return g.node("Gemm", *names) if _plain(x) else g.elementwise("Add", *names)
 
 

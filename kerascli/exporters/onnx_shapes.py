@@ -27,7 +27,24 @@ LAST = -(2**63)
 
 @becomes(fold.Fold, fold.Unfold)
 def reshaped(g: Sheet, v: Value, x: str) -> str:
-    return g.reshape(x, v.whole(-1))
+    return reshape(g, x, v.inputs[0].whole(-1), v.whole(-1))
+
+
+def reshape(g: Sheet, x: str, before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    """x in another shape; where nothing but an axis of one place comes or goes, axes that wait go on waiting."""
+    if before == after:
+        return x
+    source, perm = g.moved(x) or (x, ())
+    for k, size in enumerate(after):
+        if perm and size == 1 and before == (*after[:k], *after[k + 1 :]):
+            place = (*perm, len(perm))[k]
+            wider = [axis + (axis >= place) for axis in perm]
+            return g.transpose(g.node("Unsqueeze", source, g.whole_numbers([place])), (*wider[:k], place, *wider[k:]))
+    for k, size in enumerate(before):
+        if perm and size == 1 and after == (*before[:k], *before[k + 1 :]):
+            rest = (axis - (axis > perm[k]) for axis in perm if axis != perm[k])
+            return g.transpose(g.node("Squeeze", source, g.whole_numbers([perm[k]])), tuple(rest))
+    return g.reshape(x, after)
 
 
 @becomes(shape.Transpose)

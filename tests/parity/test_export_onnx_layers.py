@@ -137,6 +137,16 @@ def test_sequences_are_convolved_channel_by_channel(padding: str, tmp_path: Path
     same(graph_of(tmp_path, "{type: ZeroPadding1D, padding: 2}", conv, END, shape=(7, 3), dtype="float32"))
 
 
+def test_convolutions_of_sequences_follow_each_other_without_transpositions(tmp_path: Path) -> None:
+    layers = ["causal", "same", "valid"]
+    convs = [f"{{type: Conv1D, filters: {k + 2}, kernel_size: 2, padding: {p}}}" for k, p in enumerate(layers)]
+    rest = "{type: MaxPooling1D}, {type: SeparableConv1D, filters: 2, kernel_size: 2}"
+    graph = graph_of(tmp_path, *convs, rest, END, shape=(9, 3), dtype="float32")
+    same(graph)
+    found = operators(graph)
+    assert (found["Conv"], found["Transpose"]) == (5, 2)
+
+
 def test_what_is_no_number_falls_into_the_last_bin(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, "{type: Discretization, bin_boundaries: [-1.0, 0.5]}", shape=(4,), dtype="float32")
     x = np.array([[np.nan, -np.inf, np.inf, 0.5], [-1, -1.0001, 0.4999, 7]], np.float32)
