@@ -364,7 +364,7 @@ _MENDS = {
     "mapping values are not allowed": "check the indentation; a text that holds `: ` needs quotes",
     "cannot start any token": "a text that begins with this character needs quotes",
     "did not find expected ',' or ']'": "close the list with `]`",
-    "did not find expected ',' or '}'": "close the mapping with `}`",
+    "did not find expected ',' or '}'": "close the mapping with `}`; inside of one, a key with brackets needs quotes",
     "could not find expected ':'": "a key needs `: ` and a value",
     "did not find expected '-'": "items of a list begin with `- ` in the same column",
     "did not find expected key": "check the indentation: keys of one mapping begin in the same column",

@@ -145,4 +145,5 @@ def final(sweep: Sweep, space: Space, entries: Sequence[Entry]) -> None:
         console.print(Text(f"{count} failed: {error}"))
     if chosen is not None and space.parameters:
         run = next((entry.run for entry in chosen.entries if entry.state == "completed" and entry.run), "")
-        console.print(Text(f"best: trial {chosen.number}, {sweep.runs / run}"))
+        here = sweep.runs / run
+        console.print(Text(f"best: trial {chosen.number}, {here if here.exists() else f'{run}, on another machine'}"))

@@ -54,7 +54,7 @@ class Crew:
         self.stopping = 0
         """How often the user has asked for the end."""
         self.members: list[_Member] = []
-        self._started = 0
+        self._started = sum(1 for _ in sweep.workers.iterdir())  # a number is an own stream of random values
 
     def run(self, show: Show) -> bool:
         """Until all trials are done, the time is over, or the user stops it; whether the user did not."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ class Ledger:
     def __init__(self, sweep: Sweep, space: Space) -> None:
         self.sweep, self.space, self.goal = sweep, space, sweep.goal
         self.study = storage.study(sweep, space)
+        url = sweep.facts["storage"]
+        self._apart = (platform.node(), str(sweep.folder.resolve())) if url else ()  # whoever joins draws others
         self._distributions = storage.distributions(space)
 
     def entries(self) -> list[Entry]:
@@ -92,7 +95,7 @@ class Ledger:
             fresh = sum(entry.fresh for entry in entries)
             if fresh >= self.goal.trials and not any(entry.state == "waiting" for entry in entries):
                 return None
-            self.study.sampler = storage.sampler(self.space, _seed(self.space.seed, len(entries), number))
+            self.study.sampler = storage.sampler(self.space, _seed(self.space.seed, len(entries), number, *self._apart))
             trial = self.study.ask(self._distributions)
             trial.set_user_attr("worker", worker)
             trial.set_user_attr("seen", time.time())
@@ -246,6 +249,6 @@ def _state(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("ended", "died"))
 
 
-def _seed(*parts: int) -> int:
+def _seed(*parts: int | str) -> int:
     """A seed of a sampler: of the sweep's seed, the place in it, and the worker."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4])
