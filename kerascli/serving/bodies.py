@@ -90,7 +90,7 @@ def samples(body: Body, predictor: Predictor, limits: Limits, go_on: GoOn) -> Sa
         return _of_json(body.files[0].data, predictor, limits)
     if body.media == CSV and takes_csv(predictor):
         return _of_csv(body, predictor, limits)
-    if body.media in (*IMAGES, FORM) and predictor.kind == "arrays":
+    if (body.media.startswith("image/") or body.media == FORM) and predictor.kind == "arrays":  # the bytes decide which
         return _of_images(body.files, predictor, limits, go_on)
     raise unknown_type(body.media, predictor)
 

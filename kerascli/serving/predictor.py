@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from kerascli.bounds import require_ids
-from kerascli.errors import Failure
+from kerascli.errors import Failure, Problem
 from kerascli.images import ImageReading
 from kerascli.model import Model
 from kerascli.ops.ir import Array
@@ -19,7 +19,6 @@ from kerascli.sources.lines import only_text
 from kerascli.sources.raw import under_trained_names
 from kerascli.sources.raw_arrays import Arrays
 from kerascli.sources.raw_files import image_reading
-from kerascli.sources.rows import require_finite
 from kerascli.stored import Stored
 
 AT_ONCE = 64
@@ -78,10 +77,30 @@ class Predictor:
         rows = 0
         for block in blocks:
             if not self.allow_nan:
-                require_finite(block, "the request", rows)
+                self._require_finite(block, rows)
             rows += len(next(iter(block.values())))
             found += self._parts(block, go_on)
         return {name: np.concatenate([part[name] for part in found]) for name in self.model.graph.outputs}
+
+    def _require_finite(self, block: Arrays, before: int) -> None:
+        """Raise E404 that names the first NaN or infinity by its row and column; `before` are the rows so far."""
+        for name, array in block.items():
+            wrong = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(0, bool)
+            if wrong.any():
+                row, *place = (int(k) for k in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+                where = f"row {before + row + 1}, column {self._column(name, place)}"
+                message = f"{where}: expected a finite number, found {array[(row, *place)]}"
+                raise Failure(Problem("E404", message, REQUEST, help="a missing value is null, or an empty cell"))
+
+    def _column(self, name: str, place: list[int]) -> str:
+        """The feature that stands there, or the number of the column in a row of numbers."""
+        found = int(np.ravel_multi_index(place, self.specs[name].shape)) if place else 0
+        widths = {feature.name: feature.width for feature in self.preprocessing.used}
+        for feature in self.preprocessing.inputs[name].features:
+            if found < widths[feature]:
+                return f"`{feature}`"
+            found -= widths[feature]
+        return str(found + 1)
 
     def _parts(self, block: Arrays, go_on: GoOn) -> Iterable[dict[str, Array]]:
         """Some rows at a time, so that nobody waits for what nobody wants; a stateful net takes its batches whole."""

@@ -103,6 +103,7 @@ def test_images_give_what_predict_gives(served: Server, tmp_path: Path) -> None:
     for path, row in zip(names, wanted, strict=True):
         kind = {"png": "png", "jpg": "jpeg", "bmp": "bmp", "gif": "gif"}[path.suffix[1:]]
         assert alike(mnist.predict(path.read_bytes(), type=f"image/{kind}").document["predictions"], [row])
+    assert mnist.predict(names[1].read_bytes(), type="image/jpg").status == 200
     answer = mnist.predict(*form([(path.name, path.read_bytes()) for path in names]))
     found = answer.document["predictions"]
     assert [row.pop("file") for row in found] == [path.name for path in names]

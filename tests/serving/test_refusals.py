@@ -111,7 +111,7 @@ def test_rows_of_features_are_named_by_row_and_column(served: Server) -> None:
     ):
         refused(penguins.predict({"inputs": [good, good | change]}), 422, words)
     body = json.dumps({"inputs": [good | {"year": 7.25}]}).replace("7.25", "1e999").encode()
-    refused(penguins.predict(body), 422, "E404", "inf")
+    refused(penguins.predict(body), 422, "E404", "row 1, column `year`: expected a finite number, found inf")
     renamed = {("jahr" if k == "year" else k): v for k, v in good.items()}
     refused(penguins.predict({"inputs": [good, renamed]}), 422, "row 2, column `year`: expected a value")
     refused(penguins.predict({"inputs": [[1, 2]]}), 422, "row 1: expected an object of features, found a list of 2")
@@ -125,14 +125,16 @@ def test_tables_are_named_by_line_and_column(served: Server) -> None:
         (lines[0], 422, "no samples"),
         ("\n".join([*lines, "a,b"]), 422, "row 3 has 2 values"),
         ("\n".join(lines).replace("island", "land"), 422, "no column `island`"),
-        ("\n".join([*lines, lines[1].replace("Biscoe", 'Bis"coe')]), 422, "row 3"),
+        ("\n".join([lines[0], '"Biscoe' + lines[1]]), 422, "cannot be read as a table"),
+        (
+            "\n".join([*lines, lines[1].replace(lines[1].split(",")[3], "-inf")]),
+            422,
+            "column `bill_depth_mm`: expected a f",
+        ),
         ('{"inputs": []}', 422, "holds JSON"),
         ("\n".join(lines).replace(lines[1].split(",")[2], "wide"), 422, "row 1, column `bill_length_mm`: `wide`"),
     ):
-        answer = penguins.predict(text.encode(), type="text/csv")
-        if "Bis" not in text:
-            refused(answer, status, words)
-        assert answer.status in (200, 422)
+        refused(penguins.predict(text.encode(), type="text/csv"), status, words)
     refused(penguins.predict(b"\xff\xfe\xff", type="text/csv"), 400, "byte 0xff in line 1")
     for charset in ("idna", "rot13", "nonsense", "utf-7"):
         refused(penguins.predict(b"a", type=f"text/csv; charset={charset}"), 415, "charset")
