@@ -284,9 +284,10 @@ def walk(folder: Path, name: str, suffixes: tuple[str, ...], follow_links: bool,
         folders[:] = [each for each in folders if not each.startswith(".")]
         walked.append((root, [each for each in files if not each.startswith(".")]))
     for root, files in sorted(walked):
+        inside = os.path.normpath(os.path.relpath(root, folder))
         for file in sorted(files):
             if file.lower().endswith(suffixes):
-                yield os.path.relpath(os.path.join(root, file), folder)
+                yield file if inside == os.curdir else os.path.join(inside, file)
             else:
                 others[os.path.splitext(file)[1].lower()] += 1
 
