@@ -112,7 +112,9 @@ def _of_json(data: bytes, predictor: Predictor, limits: Limits) -> Samples:
         texts = json_rows.texts(asked.rows, predictor.text_name)
         found.blocks = iter([of_texts(texts, preprocessing, specs, found.unseen)])
     elif predictor.kind == "table":
-        table = json_rows.table(asked.rows, list(preprocessing.kinds))
+        features = list(preprocessing.kinds)
+        table = json_rows.table(asked.rows, features, preprocessing.target_kinds)
+        found.said += json_rows.absences(asked.rows, features)
         found.blocks = table_blocks(table, preprocessing, specs, found.unseen, found.said.append)
     else:
         found.blocks = iter([json_rows.arrays(asked.rows, specs, predictor.allow_nan)])

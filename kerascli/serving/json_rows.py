@@ -114,8 +114,11 @@ class Given:
             yield Batch(first, numbers, {name: [row.get(name) for row in rows] for name in names or ()})
 
 
-def table(rows: list[Any], features: Sequence[str]) -> Given:
-    """Each row must have all features; what else it has is passed over, as other columns of a file are."""
+def table(rows: list[Any], features: Sequence[str], targets: Collection[str] = ()) -> Given:
+    """The rows; a key that one lacks is a missing value, as in JSON lines, but for a row with other keys in its place.
+
+    Such a row was probably misspelt; the columns of targets are passed over.
+    """
     problems: list[Problem] = []
     for number, row in enumerate(rows, 1):
         if len(problems) >= MOST_PROBLEMS:
@@ -125,16 +128,26 @@ def table(rows: list[Any], features: Sequence[str]) -> Given:
             message = f"row {number}: expected an object of features, found {_shown(row)}"
             problems.append(Problem("E706", message, REQUEST, help=f"write `{{{names}}}`"))
             continue
-        for name in features:
-            if name not in row:
-                others = (key for key in row if key not in features and len(key) <= _LONGEST)
-                near = nearest(name, list(islice(others, _MOST_KEYS)))
-                message = f"row {number}, column `{name}`: expected a value, found no such key"
-                label = f"did you mean it by `{near}`?" if near else ""
-                problems.append(Problem("E409", message, REQUEST, label, "a missing value is `null`"))
+        absent = [name for name in features if name not in row]
+        others = list(islice((key for key in row if key not in features and key not in targets), _MOST_KEYS))
+        if absent and (others or len(absent) == len(features)):
+            problems += [_absent(number, name, others) for name in absent[:MOST_PROBLEMS]]
     if problems:
         raise Failure(problems[:MOST_PROBLEMS])
     return Given(rows)
+
+
+def _absent(row: int, name: str, others: Sequence[str]) -> Problem:
+    near = nearest(name, [key for key in others if len(key) <= _LONGEST])
+    label = f"did you mean it by `{near}`?" if near else ""
+    message = f"row {row}, column `{name}`: expected a value, found no such key"
+    return Problem("E409", message, REQUEST, label, "a missing value is `null`")
+
+
+def absences(rows: list[Any], features: Sequence[str]) -> list[str]:
+    """A sentence for each feature that rows do not have."""
+    counts = {name: sum(name not in row for row in rows) for name in features}
+    return [f"column `{n}`: missing in {k:,} {'row' if k == 1 else 'rows'}" for n, k in counts.items() if k]
 
 
 # ------------------------------------------------------------------ texts

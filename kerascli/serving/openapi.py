@@ -143,7 +143,8 @@ def _row(model: dict[str, Any]) -> Schema:
         return {"type": "string"}
     if model["kind"] == "table":
         features = {feature["name"]: _feature(feature) for feature in model["features"]}
-        return {"type": "object", "required": list(features), "properties": features}
+        needed = [feature["name"] for feature in model["features"] if feature["needed"]]
+        return {"type": "object", "required": needed, "minProperties": 1, "properties": features}
     arrays = {name: _array(**info) for name, info in model["inputs"].items()}
     if len(arrays) == 1:
         return next(iter(arrays.values()))

@@ -85,9 +85,13 @@ def test_the_likeliest_classes_are_asked_for_in_the_body_or_the_query(served: Se
 
 def test_values_that_training_never_showed_are_told(served: Server) -> None:
     penguins = served("penguins")
-    row = features(penguins.stored.preprocessing.kinds)[0] | {"island": "Atlantis", "owner": "nobody"}
-    answer = penguins.predict({"inputs": [row]}).document
+    good = features(penguins.stored.preprocessing.kinds)[0]
+    answer = penguins.predict({"inputs": [good | {"island": "Atlantis", "owner": "nobody"}]}).document
     assert len(answer["predictions"]) == 1 and "`Atlantis` 1×" in answer["notes"][0]
+    lacking = {key: value for key, value in good.items() if key != "sex"}
+    answer = penguins.predict({"inputs": [lacking, good, lacking | {"species": "Adelie"}]}).document
+    assert answer["notes"] == ["column `sex`: missing in 2 rows"]
+    assert alike(answer["predictions"][:1], penguins.rows(good | {"sex": None}))
 
 
 def test_images_give_what_predict_gives(served: Server, tmp_path: Path) -> None:

@@ -114,6 +114,10 @@ def test_rows_of_features_are_named_by_row_and_column(served: Server) -> None:
     refused(penguins.predict(body), 422, "E404", "row 1, column `year`: expected a finite number, found inf")
     renamed = {("jahr" if k == "year" else k): v for k, v in good.items()}
     refused(penguins.predict({"inputs": [good, renamed]}), 422, "row 2, column `year`: expected a value")
+    assert "`jahr`" not in penguins.predict({"inputs": [renamed]}).document["problems"][0]["label"]
+    near = {("yaer" if k == "year" else k): v for k, v in good.items()}
+    assert "`yaer`" in penguins.predict({"inputs": [near]}).document["problems"][0]["label"]
+    refused(penguins.predict({"inputs": [{}]}), 422, "row 1, column `island`: expected a value")
     refused(penguins.predict({"inputs": [[1, 2]]}), 422, "row 1: expected an object of features, found a list of 2")
 
 
