@@ -86,6 +86,7 @@ def run(
     Example: kerascli sweep configs/mnist_cnn.yaml --seeds 5
     """
     from kerascli.cli.sweep_view import View
+    from kerascli.sweep import page
     from kerascli.sweep.crew import Crew
     from kerascli.sweep.ledger import Ledger
     from kerascli.sweep.storage import require_packages
@@ -104,6 +105,8 @@ def run(
             view.say(sweep.goal.note)
         view.say(f"{sweep.folder}: {sweep.goal.trials * sweep.goal.seeds} trials, {workers} at a time")
         finished = Crew(sweep, ledger, workers, threads, seconds, view.say).run(view.show)
+    if finished:
+        page.write(sweep, space, ledger, sweep.page)
     _report(sweep, space, ledger, as_json)
     if not finished:
         click.echo(f"stopped; go on with: {sweep.resume_command}", err=True)
@@ -148,10 +151,11 @@ def _resumed(
         what = fixed[0] if fixed else "--set" if settings else "SPEC" if spec else "--name and --storage"
         raise click.UsageError(f"a sweep goes on as it began, with more --trials or --time at most: leave out {what}")
     sweep = find(word, runs_dir)
+    space = sweep.space()
     trials = given["trials"]
     if trials is not None:
-        sweep.set_trials(int(trials))
-    return sweep, sweep.space()
+        sweep.set_trials(int(trials), space)
+    return sweep, space
 
 
 def _seconds(time: str | None, space: Space) -> float | None:
@@ -167,13 +171,12 @@ def _seconds(time: str | None, space: Space) -> float | None:
 
 
 def _report(sweep: Sweep, space: Space, ledger: Ledger, as_json: bool) -> None:
-    """The table or the document, and the page."""
+    """The table or the document."""
     from kerascli.cli import render
     from kerascli.cli.sweep_view import final
-    from kerascli.sweep import page, results
+    from kerascli.sweep import results
 
     entries = ledger.current()
-    page.write(sweep, space, ledger, sweep.page)
     if as_json:
         render.json_document(results.document(sweep, space, entries))
     else:

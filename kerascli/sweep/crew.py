@@ -27,6 +27,8 @@ from kerascli.sweep.worker import CANNOT_GO_ON
 
 PAUSE = 0.2
 """Seconds between two looks."""
+GRACE = 60.0
+"""Seconds that workers have to save their trials where another cannot go on."""
 TAIL = 2000
 """Characters of a worker's last words that are told."""
 
@@ -68,10 +70,7 @@ class Crew:
                     self._look()
                     time.sleep(PAUSE)
             finally:
-                for member in self.members:
-                    member.process.kill()
-                    member.process.wait()
-                    member.words.close()
+                self._end()
         show(self.ledger.current())
         return not self.stopping
 
@@ -130,6 +129,20 @@ class Crew:
             self.say(f"a worker {how}")
             self._told(marked)
             self._fill()
+
+    def _end(self) -> None:
+        """Let whoever still works save what it trains, but not for ever."""
+        for member in self.members:
+            if os.name == "nt":
+                member.process.kill()
+            member.process.send_signal(signal.SIGINT)
+        for member in self.members:
+            try:
+                member.process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                member.process.kill()
+                member.process.wait()
+            member.words.close()
 
     def _told(self, marked: list[Entry]) -> None:
         """Say what becomes of trials whose worker died."""

@@ -78,8 +78,10 @@ class Sweep:
         document = override(yamltext.parse(self.spec.read_bytes(), str(origin)), self.facts["settings"])
         return Space(checked(Loaded(read(document, origin), document, self.spec)), origin)
 
-    def set_trials(self, trials: int) -> None:
-        """Change how many values are tried."""
+    def set_trials(self, trials: int, space: Space) -> None:
+        """Change how many values are tried; of a grid there are no more than its points."""
+        if space.search.sampler == "grid" or not space.parameters:
+            trials = min(trials, len(space.grid()))
         self.facts["goal"]["trials"] = trials
         files.write_json(self.folder / FILE, self.facts)
 

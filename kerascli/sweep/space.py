@@ -243,6 +243,9 @@ def goal(space: Space) -> Goal:
     if way is None:
         message = f"nobody knows which way `{monitor}` is better"
         raise SpecFailure(Problem("E315", message, where, help="say `direction: minimize` or `direction: maximize`"))
+    if search.seeds > 1 and (seeded := [p for p in space.parameters if p.path == "seed"]):
+        message = "`seed` cannot be searched and repeated at once"
+        raise SpecFailure(Problem("E205", message, seeded[0].where, help="leave out `seeds`, or this range"))
     if not space.parameters:
         if search.seeds == 1:
             raise _nothing(space)

@@ -65,6 +65,7 @@ def test_what_is_wrong_is_said_with_its_place(line: str, marked: str, message: s
         ("sampler: grid\nseed: {int: [0, 999999]}", "the grid has 1,000,000 points"),
         ("sampler: cmaes\noptimizer: {choice: [adam, sgd]}", "CMA-ES moves through numbers"),
         ("pruner: median\nmonitor: seconds\nseed: {int: [0, 9]}", "pruning needs a figure of every epoch"),
+        ("seeds: 2\nseed: {int: [0, 9]}", "`seed` cannot be searched and repeated"),
         ("trials: 3", "the spec says nothing to search"),
     ],
 )
