@@ -104,7 +104,7 @@ class Look:
     def at(self, name: str, split: Split) -> None:
         """Look at one split."""
         mine, truths = Hashes(), Hashes()
-        for rows in _blocks(split):
+        for rows in _blocks(split, self.graph):
             block = {key: np.asarray(x[rows]) for key, x in split.inputs.items()}
             targets = {key: np.asarray(y[rows]) for key, y in split.targets.items()}
             mine.add(list(block.values()))
@@ -234,10 +234,12 @@ def _weights(counts: tuple[int, ...], class_weight: object) -> tuple[float, ...]
     return ()
 
 
-def _blocks(split: Split) -> Iterator[slice]:
-    """Ranges of samples that take a few megabytes."""
+def _blocks(split: Split, graph: Graph | None) -> Iterator[slice]:
+    """Ranges of samples that take a few megabytes, as they are or as the net reads them."""
     arrays = [*split.inputs.values(), *split.targets.values()]
     sample = sum(math.prod(x.shape[1:]) * max(x.dtype.itemsize, 1) for x in arrays)
+    if graph:
+        sample += sum(4 * math.prod(n.shape) for n in graph.computed.nodes if n.name in graph.computed.inputs)
     rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(sample, 1)))
     for start in range(0, len(split), rows):
         yield slice(start, min(start + rows, len(split)))

@@ -273,6 +273,7 @@ class _Reader:
 
 
 _HELP = {
+    "numeric": "mend it, or leave it out where there is no value",
     "integer": "the network's Input takes whole numbers of this column; fill it, or drop the Input's `dtype`",
     "date": 'say how dates are written, as `strptime` does: `{kind: date, format: "%d.%m.%Y"}`',
 }

@@ -277,3 +277,31 @@ def test_a_training_goes_on_once_the_image_that_ended_it_is_mended(tmp_path: Pat
     facts = json.loads((folder / "run.json").read_text())
     assert facts["status"] == "completed" and "unread" not in facts
     assert facts["data_wait"]["seconds"] > 0 and 0 < facts["data_wait"]["share"] <= 1
+
+
+WORDS = """
+dataset: {type: npz, path: words.npz}
+layers:
+  - {type: Input, name: x, shape: [1], dtype: string}
+  - {type: TextVectorization, max_tokens: 9, output_mode: multi_hot}
+  - {type: Dense, units: 2, activation: softmax}
+loss: sparse_categorical_crossentropy
+training: {epochs: 2, batch_size: 16}
+"""
+
+
+def test_what_a_layer_makes_of_texts_may_be_made_a_batch_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    texts = np.array([[" ".join(f"w{k}" for k in rng.integers(12, size=5))] for _ in range(90)])
+    np.savez(tmp_path / "words.npz", x_train=texts, y_train=np.arange(90) % 2)
+    whole = lesson(WORDS, tmp_path)
+    expected = whole.fit()
+    monkeypatch.setattr(feed, "MOST_SERVED", 0)
+    monkeypatch.setattr(feed, "Held", None)  # nothing is held
+    parts = lesson(WORDS, tmp_path, 2)
+    found = parts.fit()
+    assert parts.logs == whole.logs
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
