@@ -57,7 +57,7 @@ def table(rows: Sequence[Facts], marked: str | None = None, width: int | None = 
     """
     if not rows:
         return ""
-    for keys in ((*KEYS, "started"), KEYS):
+    for keys in (("status", "started", "epochs", "curve"), KEYS):
         found = columns(_listed(rows, marked, keys))
         if _fits(found, width):
             return found

@@ -19,7 +19,7 @@ from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.predictions import readings
 from kerascli.preprocessing import Preprocessing
-from kerascli.run import Run
+from kerascli.run import Run, resume_command
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
 from kerascli.spec import Loaded, read
 
@@ -66,6 +66,10 @@ class Stored:
         if self.run is None:
             return keras_files.load_weights(self.path, self.graph)
         best = which == "best" and self.run.best_weights.is_file()
+        if not best and not self.run.weights.is_file() and "epochs" not in self.run.facts:
+            message = f"`{self.path}` has no final weights yet: it is {self.run.standing}"
+            help = f"`--weights best` takes those of the best epoch; `{resume_command(self.path)}` goes on with it"
+            raise Failure(Problem("E503", message, self.run.weights, help=help))
         return keras_files.load_weights(self.run.best_weights if best else self.run.weights, self.graph)
 
     def attachment(self, name: str) -> bytes:

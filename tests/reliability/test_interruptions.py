@@ -17,6 +17,7 @@ from kerascli import keras_files
 from kerascli.api import train
 from kerascli.check import check
 from kerascli.engine.team import forks
+from kerascli.errors import Failure
 from kerascli.graph import build
 from kerascli.stored import Stored
 from kerascli.training import Training
@@ -108,6 +109,9 @@ def test_workers_die_with_a_killed_parent_and_the_run_can_still_be_read(tmp_path
     assert run("runs", "list", folder=tmp_path).code == 0
     best = run("evaluate", "latest", "--weights", "best", "--split", "validation", folder=tmp_path)
     assert best.code == 0, best.err
+    with pytest.raises(Failure, match="has no final weights yet: it is interrupted") as found:
+        Stored(next((tmp_path / "runs").iterdir())).weights()
+    assert "--weights best" in found.value.problems[0].help
 
 
 @needs_forks
