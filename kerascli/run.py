@@ -158,6 +158,8 @@ class Run:
             except BlockingIOError:
                 if tries + 1 < LOCK_TRIES:
                     time.sleep(LOCK_WAIT)
+            except OSError as error:
+                raise files.cannot_write(self.path, error) from error
         help = "wait for it, or stop it with Ctrl-C; `--resume` then goes on"
         raise Failure(Problem("E504", f"another process is training `{self.path}`", self.path, help=help))
 
@@ -254,11 +256,19 @@ def listing(runs: Path) -> list[Run]:
     return sorted(found, key=lambda run: (str(run.facts.get("started", "")), run.name), reverse=True)
 
 
-def remove(run: Run) -> None:
-    """Delete a run directory; one that is being trained, or that is only linked to, is not touched."""
+def require_removable(run: Run, runs: Path) -> None:
+    """Raise E501 for a run directory that lies elsewhere, where it may hold other things, or is only linked to."""
     if run.path.is_symlink():
         message = f"`{run.path}` is a link, and is not deleted"
         raise Failure(Problem("E501", message, run.path, help="delete it by hand"))
+    if run.path.resolve().parent != runs.resolve():
+        message = f"`{run.path}` does not lie in `{runs}`, and is not deleted"
+        help = f"say where its folder is: `--runs-dir {shlex.quote(str(run.path.resolve().parent))}`"
+        raise Failure(Problem("E501", message, run.path, help=help), exit_code=2)
+
+
+def remove(run: Run) -> None:
+    """Delete a run directory; one that is being trained is not touched."""
     run.lock()
     try:
         if sys.platform == "win32":

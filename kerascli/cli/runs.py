@@ -113,10 +113,15 @@ command.add_command(report.command, "report")  # the same as `kerascli report`
 @options.runs_dir
 @options.as_json
 def remove_runs(names: tuple[str, ...], yes: bool, runs_dir: Path, as_json: bool) -> None:
-    """Delete run directories, with their weights. A run that is being trained is left alone."""
-    from kerascli.run import find_run, remove
+    """Delete run directories, with their weights.
 
-    found = [find_run(name, runs_dir) for name in names]
+    A run that is being trained is left alone, and so is a run directory outside of the folder of the runs.
+    """
+    from kerascli.run import find_run, remove, require_removable
+
+    found = list({run.path.resolve(): run for run in (find_run(name, runs_dir) for name in names)}.values())
+    for run in found:
+        require_removable(run, runs_dir)
     if not yes:
         click.echo("\n".join(str(run.path) for run in found), err=True)
         click.confirm(f"Delete {len(found)} run{'s' * (len(found) > 1)}?", abort=True, err=True)
