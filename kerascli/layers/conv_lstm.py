@@ -27,11 +27,10 @@ from kerascli.layers.arguments import (
     penalise,
     rank,
 )
-from kerascli.layers.rnn_base import _Walking
+from kerascli.layers.rnn_base import _Walking, counting
 from kerascli.layers.rnn_lstm import _ForgetOne
 from kerascli.layers.windows import AXES, outputs
-from kerascli.ops import reduction
-from kerascli.ops.elementwise import add, cast, greater, multiply, where
+from kerascli.ops.elementwise import add, multiply, where
 from kerascli.ops.fold import fold, stack, unfold, unstack
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.linear import bias_add
@@ -52,6 +51,8 @@ class _ConvLSTM(_Affine, _Walking):
 
     Strides, padding and dilation are those of the convolution of the input; that of the state keeps its extents. All
     steps' inputs are convolved in one call. Source: Shi et al., 2015.
+
+    Departure from Keras: on JAX, unless unrolled, Keras lines a mask up with a wrong axis of the state, or fails.
     """
 
     axes: ClassVar[int]
@@ -154,12 +155,12 @@ class _ConvLSTM(_Affine, _Walking):
     def walk(
         self, context: Context, w: Weights, x: Value, initial: Sequence[Value], way: str = "", zero: bool | None = None
     ) -> tuple[Value, tuple[Value, ...]]:
-        mask = None if initial else context.masks[0]
+        mask = None if initial else counting(context.masks[0])
         start = [*initial] or [context.carried[way + key] for key in self.carry(x.shape)]
         z = self._projected(context, w, permute(x, self._last(tuple(range(len(x.shape))), 1)))
         given = [permute(s, self._last(tuple(range(len(s.shape))), 0)) for s in start]
         zeroed = (self.zero_output_for_mask if zero is None else zero) and not self.unroll  # as Keras has it
-        y, ends = self._run(context, w, z, (given[0], given[1]) if given else None, _counting(mask), zeroed)
+        y, ends = self._run(context, w, z, (given[0], given[1]) if given else None, mask, zeroed)
         last = [self._channels_back(each) for each in ends]
         context.updates.update(zip((way + key for key in self.carry(x.shape)), last, strict=False))
         if self.return_state:
@@ -239,16 +240,6 @@ class _ConvLSTM(_Affine, _Walking):
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         return {"data_format": self.data_format or "channels_last"}
-
-
-def _counting(mask: Value | None) -> Value | None:
-    """Whether each step counts, (T,): a step counts where any of its places does.
-
-    Departure from Keras: on JAX, unless unrolled, Keras lines the mask up with a wrong axis of the state, or fails.
-    """
-    if mask is None or len(mask.shape) == 1:
-        return mask
-    return greater(reduction.max(cast(mask, "float"), tuple(range(1, len(mask.shape)))), 0.0)
 
 
 class ConvLSTM1D(_ConvLSTM):

@@ -10,7 +10,8 @@ from typing import Any
 from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.arguments import penalise
 from kerascli.layers.rnn_cells import Weights, _Cell
-from kerascli.ops.elementwise import where
+from kerascli.ops import reduction
+from kerascli.ops.elementwise import cast, greater, where
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.recurrent import reverse
 from kerascli.ops.shape import batch_major, cut, reshape
@@ -73,6 +74,13 @@ class _Walking(Layer):
         return context.masks[0] if self.return_sequences else None
 
 
+def counting(mask: Value | None) -> Value | None:
+    """Whether each step counts, (T,): a step counts where any of its places does, such as the words of a sentence."""
+    if mask is None or len(mask.shape) == 1:
+        return mask
+    return greater(reduction.max(cast(mask, "float"), tuple(range(1, len(mask.shape)))), 0.0)
+
+
 class _Sequence(_Walking):
     """Walks cells along a sequence (T, E) and gives the state of the last one, at the end or at every step."""
 
@@ -129,7 +137,7 @@ class _Sequence(_Walking):
     def walk(
         self, context: Context, w: Weights, x: Value, initial: Sequence[Value], way: str = "", zero: bool | None = None
     ) -> tuple[Value, tuple[Value, ...]]:
-        mask = None if initial else context.masks[0]
+        mask = None if initial else counting(context.masks[0])
         start = list(initial) or [context.carried[way + key] for key in self.carry(x.shape)]
         y = x
         last: tuple[Value, ...] = ()

@@ -12,6 +12,7 @@ from kerascli.component import Example, snake_case
 from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.batch_normalization import BatchNormalization
 from kerascli.layers.bidirectional import Bidirectional
+from kerascli.layers.rnn_base import counting
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.elementwise import cast
 from kerascli.ops.fold import fold, rows_like, stack, unfold, unstack
@@ -121,6 +122,13 @@ class TimeDistributed(Layer):
             return self._step_by_step(context, w, x, mask)
         self._penalise(context, inside)
         return unfold(y, x.shape[0])
+
+    def mask(self, context: Context, *xs: Value) -> Value | None:
+        """The input's, where `layer` leaves the axes that it is of; else a step counts that has anything in it."""
+        mask, inner = context.masks[0], self.layer.infer_shape(xs[0].shape[1:])
+        if mask is None or (len(mask.shape) <= len(inner) and mask.shape[1:] == inner[: len(mask.shape) - 1]):
+            return mask
+        return counting(mask)
 
     def _step_by_step(self, context: Context, w: Mapping[str, Value], x: Value, mask: Value | None) -> Value:
         """A call for every step, which finds the state as the one before left it."""
