@@ -159,6 +159,15 @@ class Pair:
     index: int
     first_split: str
     first_index: int
+    file: str = ""
+    """Where each sample is a file."""
+    first_file: str = ""
+
+    @property
+    def shown(self) -> str:
+        """`test 20 = train 1`, or by the files."""
+        both = ((self.split, self.index, self.file), (self.first_split, self.first_index, self.first_file))
+        return " = ".join(f"{split} {f'`{file}`' if file else index}" for split, index, file in both)
 
 
 @dataclass(frozen=True)

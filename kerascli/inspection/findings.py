@@ -91,7 +91,7 @@ def _copies(context: Context, copies: Copies) -> Iterator[Finding]:
             grave = count >= 2 and count / size >= COPIED
             message = f"{_share(count, size)} {split} samples stand in the {other} split too"
             example = next(p for p in copies.examples if (p.split, p.first_split) == (split, other))
-            message += f", such as {split} {example.index} = {other} {example.first_index}"
+            message += f", such as {example.shown}"
             help = "keep each sample in one split only: figures on samples that were trained on flatter the net"
             yield Finding("copies_across_splits", "warning" if grave else "note", message, help, where)
     size = context.samples.get("train", 0)
@@ -103,7 +103,7 @@ def _copies(context: Context, copies: Copies) -> Iterator[Finding]:
     if count := copies.within.get("train", 0):
         example = next(p for p in copies.examples if p.split == p.first_split == "train")
         message = f"{_share(count, size)} training samples repeat{'s' * (count == 1)} an earlier one, such as "
-        message += f"{example.index} = {example.first_index}"
+        message += example.shown
         help = "harmless if they were measured that often; copies made by mistake count twice"
         yield Finding("copies_within_split", "note", message, help, where)
 

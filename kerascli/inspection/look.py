@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kerascli.graph import Graph
 from kerascli.inspection.copies import Hashes, copies
-from kerascli.inspection.facts import Copies, InputFacts, Numbers, TargetFacts
+from kerascli.inspection.facts import Copies, InputFacts, Numbers, Pair, TargetFacts
 from kerascli.inspection.measure import Figures, Ids, Labels, Places, Words
 from kerascli.inspection.net import embeddings
 from kerascli.layers.text_vectorization import TextVectorization
 from kerascli.ops.ir import Array
 from kerascli.preprocessing import Preprocessing, TargetLayout
 from kerascli.sources.base import Split
+from kerascli.sources.rows import Streamed
 
 BLOCK_BYTES = 1 << 22
 BLOCK_ROWS = 4096
@@ -99,11 +100,15 @@ class Look:
         self.targets: dict[str, dict[str, _Target]] = {}
         self.weights: dict[str, Numbers] = {}
         self.hashes: dict[str, Array] = {}
+        self.files: dict[str, Callable[[int], str]] = {}
         self.truths: Array = np.zeros(0, np.uint64)
 
     def at(self, name: str, split: Split) -> None:
         """Look at one split."""
         mine, truths = Hashes(), Hashes()
+        for samples in split.inputs.values():
+            if isinstance(samples, Streamed) and samples.name:
+                self.files[name] = samples.name
         for rows in _blocks(split, self.graph):
             block = {key: np.asarray(x[rows]) for key, x in split.inputs.items()}
             targets = {key: np.asarray(y[rows]) for key, y in split.targets.items()}
@@ -182,7 +187,17 @@ class Look:
         """Everything that was seen."""
         inputs = {key: self._input_facts(key, parts) for key, parts in self.inputs.items()}
         targets = {key: _target_facts(parts, class_weight) for key, parts in self.targets.items()}
-        return Seen(inputs, targets, self.weights, copies(self.hashes, self.truths))
+        found = copies(self.hashes, self.truths)
+        named = replace(found, examples=tuple(map(self._named, found.examples)))
+        return Seen(inputs, targets, self.weights, named)
+
+    def _named(self, pair: Pair) -> Pair:
+        """With the files that the samples are."""
+        first, second = (
+            self.files[split](index) if split in self.files else ""
+            for split, index in ((pair.split, pair.index), (pair.first_split, pair.first_index))
+        )
+        return replace(pair, file=first, first_file=second)
 
     def _input_facts(self, key: str, parts: Mapping[str, _Input]) -> InputFacts:
         shape, dtype = self.shapes[key]

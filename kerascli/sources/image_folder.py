@@ -103,7 +103,7 @@ class ImageFolder(_Folder):
 
     def samples(self, files: Files) -> Samples:
         read = Pictures(files, self.reading)
-        return Streamed((len(files), *self.reading.shape), np.dtype(np.uint8), read, partial(marks, files))
+        return Streamed((len(files), *self.reading.shape), np.dtype(np.uint8), read, partial(marks, files), files.name)
 
     def sifted(self, listing: Listing, split: str) -> Listing:
         """Without images that cannot be read, or a problem for the first of them. All are unpacked where they may be

@@ -28,6 +28,8 @@ class Streamed:
     """The rows of these numbers, in this order; a number may occur twice."""
     marks: Callable[[Array], Array] | None = None
     """64 bits of each of these rows that tell it from others, where they are quicker found than the row is read."""
+    name: Callable[[int], str] | None = None
+    """The file that a row is, where each is one."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -42,18 +44,22 @@ class Streamed:
         """Some of the rows, as streamed as these."""
         if isinstance(rows, slice):
             rows = np.arange(len(self))[rows]
-        marks, chosen = self.marks, rows
+        marks, name, chosen = self.marks, self.name, rows
         return replace(
             self,
             shape=(len(rows), *self.shape[1:]),
             read=lambda wanted: self.read(chosen[wanted]),
             marks=marks and (lambda wanted: marks(chosen[wanted])),
+            name=name and (lambda row: name(int(chosen[row]))),
         )
 
     def made(self, make: Callable[[Array, Array], Array], sample: Shape, dtype: Any) -> Streamed:
         """What `make` gives for rows and their numbers."""
-        return Streamed(
-            (len(self), *sample), np.dtype(dtype), lambda wanted: make(self.read(wanted), wanted), self.marks
+        return replace(
+            self,
+            shape=(len(self), *sample),
+            dtype=np.dtype(dtype),
+            read=lambda wanted: make(self.read(wanted), wanted),
         )
 
 

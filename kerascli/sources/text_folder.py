@@ -65,7 +65,7 @@ class Texts:
         return np.array(texts, TEXT).reshape(-1, 1)
 
     def streamed(self) -> Streamed:
-        return Streamed((len(self.files), 1), np.dtype(TEXT), self, partial(marks, self.files))
+        return Streamed((len(self.files), 1), np.dtype(TEXT), self, partial(marks, self.files), self.files.name)
 
 
 class TextFolder(_Folder):

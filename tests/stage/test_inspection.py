@@ -338,4 +338,11 @@ def test_image_files_are_measured_as_they_are_stored(tmp_path: Path, rng: np.ran
     assert [f.message for f in seen.findings if f.kind == "distorted_images"] == [
         "4 of 20 images are squeezed or stretched by more than a quarter"
     ]
-    assert "distorted_images" not in found(look(tmp_path, folder % ", crop_to_aspect_ratio: true", net))
+    (tmp_path / "more" / "b").mkdir(parents=True)
+    (tmp_path / "more" / "b" / "copy.png").write_bytes((tmp_path / "data" / "b" / "9.png").read_bytes())
+    both = folder.replace("path: data", "path: {train: data, test: more}")
+    seen = look(tmp_path, both % ", validation_split: 0.5, stratify: true, crop_to_aspect_ratio: true", net)
+    assert "distorted_images" not in found(seen)
+    assert "such as test `b/copy.png` = validation `b/9.png`" in next(
+        f.message for f in seen.findings if f.kind == "copies_across_splits"
+    )
