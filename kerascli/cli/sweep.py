@@ -111,7 +111,9 @@ def run(
     if not finished:
         click.echo(f"stopped; go on with: {sweep.resume_command}", err=True)
         raise click.exceptions.Exit(130)
-    if not any(entry.state == "completed" for entry in ledger.current()):
+    if left := ledger.left():
+        click.echo(f"trials that are left: {left}; go on with: {sweep.resume_command}", err=True)
+    elif not any(entry.state == "completed" for entry in ledger.current()):
         click.echo("no trial was completed", err=True)
         raise click.exceptions.Exit(1)
 

@@ -135,7 +135,7 @@ def final(sweep: Sweep, space: Space, entries: Sequence[Entry]) -> None:
     goal = sweep.goal
     groups = results.candidates(entries)
     chosen = results.best(groups, goal)
-    if space.parameters:
+    if space.parameters and any(entry.state != "waiting" for entry in entries):
         console.print(table(sweep, space, entries, width, FINAL_ROWS))
     if chosen is not None and goal.seeds > 1:
         title = f"over {len(chosen.found)} seeds" + (f", trial {chosen.number}" if space.parameters else "")

@@ -76,11 +76,8 @@ class Crew:
 
     def _fill(self) -> None:
         """Start as many workers as there is work for."""
-        current = self.ledger.current()
-        begun = sum(entry.state != "waiting" and entry.fresh for entry in self.ledger.entries())
-        wanted = sum(entry.state in ("waiting", "running") for entry in current)
-        wanted = max(wanted, (self.ledger.goal.trials - begun) * self.ledger.goal.seeds)
-        while len(self.members) < min(self.size, wanted) and not self.stopping and time.time() < self.until:
+        wanted = min(self.size, self.ledger.left())
+        while len(self.members) < wanted and not self.stopping and time.time() < self.until:
             self.members.append(self._start())
 
     def _start(self) -> _Member:

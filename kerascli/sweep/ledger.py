@@ -118,6 +118,11 @@ class Ledger:
         """Whether anything waits or runs that may yet be wanted."""
         return any(entry.state in ("waiting", "running") for entry in self.entries())
 
+    def left(self) -> int:
+        """How many trials are still to be trained to the end."""
+        done = sum(entry.state in FINISHED for entry in self.current())
+        return max(0, self.goal.trials * self.goal.seeds - done)
+
     # ---- ending one
 
     def end(self, trial: Trial, state: str, value: float | None = None, **notes: Any) -> None:

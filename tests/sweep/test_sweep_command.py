@@ -17,7 +17,7 @@ import pytest
 from kerascli.run import Run
 from kerascli.sweep.folder import find
 from tests.browser import Browser, installed
-from tests.cli.session import Shell, run, start
+from tests.cli.session import Shell, start
 from tests.sweep.helpers import begun, finished, write
 
 pytest.importorskip("optuna")
@@ -54,7 +54,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
-def test_no_trial_is_lost_when_three_workers_are_killed_and_the_sweep_is_stopped(tmp_path: Path) -> None:
+def test_no_trial_is_lost_when_three_workers_are_killed_and_the_sweep_is_stopped(tmp_path: Path, shell: Shell) -> None:
     write(tmp_path, LONG, epochs=40)
     process = start("sweep", "spec.yaml", "--name", "s", "--workers", "3", "--threads", "3", folder=tmp_path)
     wait_for(lambda: len(training(tmp_path)) >= 3, process)
@@ -68,7 +68,7 @@ def test_no_trial_is_lost_when_three_workers_are_killed_and_the_sweep_is_stopped
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "go on with: kerascli sweep --resume runs/s" in err, err
     assert "was lost with its worker: it is begun once more" in err
-    answer = run("sweep", "--resume", "s", "--json", folder=tmp_path)
+    answer = shell("sweep", "--resume", "s", "--json")
     assert answer.code == 0, answer.err
     told = answer.document
     trials = [trial for candidate in told["candidates"] for trial in candidate["trials"]]
@@ -99,6 +99,12 @@ def test_the_commands_tell_what_a_sweep_came_to(tmp_path: Path, shell: Shell) ->
     trained = {Path(trial["run"]).name for c in document["candidates"] for trial in c["trials"]}
     assert {Path(row["run"]).name for row in listed} == trained and len(trained) == 4
     assert shell("evaluate", listed[0]["run"], "--split", "validation").code == 0
+
+
+def test_when_the_time_is_over_the_rest_is_told_of(tmp_path: Path, shell: Shell) -> None:
+    begun(tmp_path, LONG)
+    answer = shell("sweep", "--resume", "sweep", "--time", "0.001s", "--trials", "3")
+    assert answer.code == 0 and "trials that are left: 3; go on with: kerascli sweep --resume runs/sweep" in answer.err
 
 
 def test_wrong_words_are_told(tmp_path: Path, shell: Shell) -> None:
