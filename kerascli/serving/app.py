@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from kerascli import files, predictions
 from kerascli.errors import Failure, Problem
-from kerascli.serving.bodies import CSV, FORM, JSON, Body, File, samples, unknown_type
+from kerascli.serving.bodies import CSV, FORM, JSON, Body, File, samples
 from kerascli.serving.description import description
 from kerascli.serving.guard import Guard, own_names, refused
 from kerascli.serving.openapi import document
@@ -110,8 +110,6 @@ class Application:
         data = await self._bytes(request)
         if media.lower() == FORM:
             return Body(FORM, charset, await self._files(request, data))
-        if media.lower() == "application/x-www-form-urlencoded":
-            raise unknown_type(media.lower(), self.predictor)
         return Body(media.lower(), charset, (File(data),))
 
     async def _bytes(self, request: Request) -> bytes:
