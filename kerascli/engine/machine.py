@@ -123,7 +123,7 @@ class Machine:
                         for step in steps:
                             work[lane] += self._block_calls(step, lane, start, stop, start == shares[lane][0][0], feeds)
             else:
-                busy = sum(1 for share in shares if share)
+                busy = [lane for lane, share in enumerate(shares) if share]
                 for lane, calls in enumerate(self._step_calls(number, steps, rows, busy)):
                     if lane in lanes:
                         work[lane] = calls
@@ -199,7 +199,7 @@ class Machine:
         part = self._temporary(step, len(shapes), lane, value.shape, value.dtype)
         return [*op.bind(site, part, *inputs), partial(np.add, total, part, total)]
 
-    def _step_calls(self, number: int, steps: list[Step], rows: int, busy: int) -> list[list[Call]]:
+    def _step_calls(self, number: int, steps: list[Step], rows: int, busy: list[int]) -> list[list[Call]]:
         """The work of a STEP stage dealt out to the lanes: dependent calls stay together, in order."""
         pieces: dict[Slot, list[list[Call]]] = {}
         leader: dict[Slot, Slot] = {}
@@ -238,9 +238,9 @@ class Machine:
                 turn += 1
         return work
 
-    def _lane_sums(self, root: Slot, busy: int) -> list[list[Call]]:
-        """total += the sums of the other lanes, in their order; long ones in strips."""
-        total, *others = (a.reshape(-1) for a in self.sums[root][:busy])
+    def _lane_sums(self, root: Slot, busy: list[int]) -> list[list[Call]]:
+        """total += the sums of the other lanes that have blocks, in their order; long ones in strips."""
+        total, *others = (self.sums[root][lane].reshape(-1) for lane in busy)
         strips = self.plan.lanes if total.size > 1 << 14 else 1
         cuts = [total.size * k // strips for k in range(strips + 1)]
         return [[partial(np.add, total[a:b], other[a:b], total[a:b]) for other in others] for a, b in pairwise(cuts)]

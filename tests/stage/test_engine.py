@@ -78,6 +78,16 @@ def test_a_step_computes_what_the_interpreter_computes(net: str, lanes: int, dty
     require_equal(mine, by_interpreter(found, program, rows, dtype), 1e-12 if dtype == "float64" else 2e-4)
 
 
+def test_a_batch_of_fewer_blocks_than_lanes_adds_up_those_lanes_that_have_one(tmp_path: Path) -> None:
+    """Three blocks go to three lanes that do not stand side by side."""
+    found, rows = lesson(NETS["cnn"], tmp_path), np.arange(60, 130)
+    program = training_program(found.model.graph, found.model.targets, weighted=False)
+    plan = make_plan(program.sinks(), 100, lanes=8)
+    assert 8 > -(-len(rows) // plan.block) > 2
+    mine = by_engine(found, program, rows, 100, "float32", 8)
+    require_equal(mine, by_interpreter(found, program, rows, "float32"), 2e-4)
+
+
 def test_accumulated_gradients_take_one_step_for_several_batches(tmp_path: Path) -> None:
     """Two batches of 40 with accumulation are one batch of 80, where the loss is a mean."""
     text = """
