@@ -101,6 +101,7 @@ def run(
     seconds = _seconds(time, space)
     ledger = Ledger(sweep, space)
     with View(sweep, space, quiet) as view:
+        view.problems(space.base.objective.warnings)
         if sweep.goal.note:
             view.say(sweep.goal.note)
         view.say(f"{sweep.folder}: {sweep.goal.trials * sweep.goal.seeds} trials, {workers} at a time")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kerascli.cli import render
+from kerascli.errors import Problem
 from kerascli.sweep import results
 from kerascli.sweep.folder import Sweep
 from kerascli.sweep.ledger import FINISHED, Entry
@@ -74,6 +75,11 @@ class View:
                 words = [f"trial {entry.leader}{seed}", entry.state, figure]
                 words += [results.values_words(self.space, entry.values), str(entry.notes.get("error", ""))]
                 self.say("  ".join(filter(None, words)))
+
+    def problems(self, found: Sequence[Problem]) -> None:
+        """What is doubtful about the spec."""
+        if not self.quiet:
+            render.problems(found)
 
     def say(self, text: str) -> None:
         if not self.quiet:

@@ -100,6 +100,8 @@ def create(
             raise Failure(Problem("E501", f"`{folder}` is there already", folder, help=help), exit_code=2)
         with files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+    if storage is not None and "://" not in storage:
+        storage = str(Path(storage).resolve())
     facts = {
         "format": FORMAT,
         "kerascli": __version__,

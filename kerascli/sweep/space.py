@@ -52,6 +52,8 @@ class Parameter:
     def leaf(self, value: Value) -> Node:
         """What is put at the place: a number, or a part of the spec's text."""
         if not isinstance(self.range, Choice):
+            if isinstance(self.range, Uniform) and self.range.step and isinstance(value, float):
+                value = float(f"{value:.12g}")  # sums of steps, as a person would write them
             ends = next(part for key, part in self.node.parts.items() if key in KINDS).parts.values()
             return Node(value, next((end.span for end in ends if end.value == value), self.where), plain=True)
         return self.node.parts["choice"].parts[self.labels.index(value)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -103,14 +104,15 @@ def refusals(sweep: Sweep) -> Iterator[None]:
     except Failure:
         raise
     except ImportError as error:
-        message = f"the storage `{place}` needs a package that is not installed: {error}"
+        message = f"the storage `{_shown(place)}` needs a package that is not installed: {error}"
         raise Failure(Problem("E516", message, help=f"`pip install {error.name}`" if error.name else "")) from error
     except Exception as error:
         raise Failure(_problem(place, error)) from error
 
 
 def _problem(place: str, error: Exception) -> Problem:
-    words = " ".join(str(error).split("\n(Background")[0].split())
+    words = " ".join(str(error).split("\n(Background")[0].split()).replace(place, _shown(place))
+    place = _shown(place)
     if "locked" in words:
         help = "another program holds it: close that, or wait; a journal (the default) is never locked for long"
         return Problem("E521", f"the storage `{place}` is locked", help=help)
@@ -121,6 +123,11 @@ def _problem(place: str, error: Exception) -> Problem:
         return Problem("E521", f"the journal `{place}` is damaged, or of another version of Optuna: {_short(words)}")
     help = "any URL that Optuna takes: `sqlite:///trials.db`, `postgresql://…`, `redis://…`, or the path of a journal"
     return Problem("E521", f"the storage `{place}` cannot be used: {_short(words)}", help=help)
+
+
+def _shown(place: str) -> str:
+    """A URL without its password."""
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", place)
 
 
 def _short(words: str) -> str:

@@ -88,7 +88,10 @@ class Worker:
             codes = {problem.code for problem in failure.problems}
             if "E508" in codes:  # a process of the engine was killed: this one ends too, and the crew begins another
                 raise
-            if codes & set(MENDABLE):
+            if codes & {
+                *MENDABLE,
+                "E521",
+            }:  # a full disk, a storage that does not answer: the trial can do nothing for it
                 self.ledger.put_back(trial)
                 raise
             error = "; ".join(problem.message for problem in failure.problems)

@@ -124,7 +124,7 @@ def test_a_storage_that_cannot_be_used_is_a_problem(tmp_path: Path, monkeypatch:
     (tmp_path / "2").mkdir()
     assert "is damaged" in told(tmp_path / "2", str(tmp_path / "broken"))
     (tmp_path / "3").mkdir()
-    assert "cannot be used" in told(tmp_path / "3", "nosuch://here")
+    assert "`nosuch://me:***@here` cannot be used" in told(tmp_path / "3", "nosuch://me:secret@here")
 
 
 def test_a_sweep_is_found_by_name_and_of_one_format(tmp_path: Path) -> None:

@@ -55,14 +55,16 @@ def test_a_grid_has_every_point_once_and_whole_components_are_choices(tmp_path: 
         sampler: grid
         monitor: val_accuracy
         optimizer: {choice: [{type: SGD, momentum: 0.5}, adam]}
-        optimizer.learning_rate: {uniform: [0.01, 0.03], step: 0.01}
+        optimizer.learning_rate: {uniform: [0.1, 0.3], step: 0.1}
     """
     sweep, space, ledger = finished(tmp_path, search, epochs=1)
     assert sweep.goal.trials == 6 and sweep.goal.direction == "maximize"
     points = [tuple(entry.values.values()) for entry in ledger.entries()]
-    assert points == [(o, r) for o in ("{type: SGD, momentum: 0.5}", "adam") for r in (0.01, 0.02, 0.03)]
+    assert points == [(o, r) for o in ("{type: SGD, momentum: 0.5}", "adam") for r in (0.1, 0.2, 0.1 + 2 * 0.1)]
     first = previous(Run.open(sweep.runs / str(ledger.entries()[0].run))).optimizer
-    assert (type(first).__name__, first.learning_rate) == ("SGD", 0.01)
+    assert (type(first).__name__, first.learning_rate) == ("SGD", 0.1)
+    last = previous(Run.open(sweep.runs / str(ledger.entries()[-1].run))).optimizer
+    assert last.learning_rate == 0.3, "and not 0.30000000000000004"
     assert space.values(ledger.entries()[0].values)["optimizer"] == {"type": "SGD", "momentum": 0.5}
 
 
