@@ -16,6 +16,9 @@ class Csv(_TableFiles):
     Kinds are inferred: a column where every value is a number is numeric, one of ISO dates a date, one of long texts a
     text, any other a category. Empty, `NA`, `N/A`, `NaN`, `null` and `?` are missing values. The text is UTF-8, or
     UTF-16 with a byte order mark; quotation marks are as in RFC 4180, or what the first rows show.
+
+    A file is read some thousand rows at a time. Numbers and categories are kept, four to eight bytes each; texts above
+    64 MiB wait in a temporary file (`TMPDIR` says where), and become vectors a batch at a time.
     """
 
     examples = (Example({"path": "table.csv", "target": "label", "validation_split": 0.2}),)

@@ -71,7 +71,8 @@ def open_text(path: Path, encoding: str | None = None) -> Iterator[Opened]:
     except UnicodeDecodeError as error:
         raise Failure(_undecoded(path, found, error)) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Failure(Problem("E402", f"`{path}` is a damaged gzip file: {error}", path)) from None
+        message = f"`{path}` is a damaged gzip file: {error}"
+        raise Failure(Problem("E402", message, path, help="copy or download it again")) from None
     except OSError as error:
         raise cannot_read(path, error) from None
 
