@@ -74,19 +74,9 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": number, "ticked": _ticked}
+    environment.filters["figure"] = number
     text: str = environment.get_template("page.html").render(_content(report))
     return text.lstrip()
-
-
-def _ticked(text: str) -> Any:
-    """A message as HTML, escaped: what stands between backticks is code."""
-    from markupsafe import Markup, escape
-
-    pieces = [escape(piece) for piece in text.split("`")]
-    if len(pieces) % 2 == 0:
-        return escape(text)
-    return Markup("").join(Markup(f"<code>{p}</code>") if k % 2 else p for k, p in enumerate(pieces))
 
 
 def _content(report: Report) -> dict[str, Any]:
