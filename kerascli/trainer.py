@@ -108,7 +108,7 @@ class Trainer:
     @property
     def engine(self) -> Mapping[str, Any]:
         """What `run.json` says of the engine."""
-        return {"engine": "numpy"}
+        return {"engine": "numpy", "backend": "numpy", "devices": 1}
 
     def evaluation(self, split: Split) -> Evaluation:
         """An evaluation of one split; make it before the first step."""

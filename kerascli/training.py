@@ -173,6 +173,9 @@ class Training:
             self.progress.say(f"warning: `history.csv` lacks some of the {trainer.epoch} epochs that are trained")
         if differences := differing(self.run.facts):
             self.progress.say(f"warning: the last digits may differ from here on: {'; '.join(differences)}")
+        before, now = self.run.facts.get("engine", "numpy"), trainer.engine["engine"]
+        if before != now:
+            self.progress.say(f"the engine is {now} from here on, and was {before}: the last digits may differ")
         within = f" and {trainer.step} of {trainer.steps} steps" if trainer.step else ""
         self.progress.say(f"resumed after {trainer.epoch} epochs{within}")
         if trainer.stop_reason and self.spec.training.epochs > trainer.epoch:

@@ -94,10 +94,7 @@ def command(
 
     where = cluster(checked.loaded, devices, hosts, host)
     events, junit = (events, junit) if where.writes else (None, None)
-    if junit is not None:
-        from kerascli.outcome import require_place
-
-        require_place(junit)
+    _require_place(junit)
     with Display(quiet or not where.writes) as display, _watched(display, events, run is not None) as progress:
         display.problems(checked.objective.warnings)
         try:
@@ -108,13 +105,17 @@ def command(
         except api.Interrupted as stop:
             click.echo(f"interrupted; go on with: {resume_command(Path(str(stop)))}", err=True)
             raise click.exceptions.Exit(130) from None
-    if junit is not None:
-        from kerascli.outcome import write_junit
-
-        write_junit(junit, checked.loaded.spec.name, outcome)
     if where.writes:
-        _report(outcome, display, as_json)
+        _report(checked.loaded.spec.name, outcome, display, junit, as_json)
     raise click.exceptions.Exit(0 if outcome.met else 1)
+
+
+def _require_place(junit: Path | None) -> None:
+    """A report that cannot be written is told before the training, not after it."""
+    if junit is not None:
+        from kerascli.outcome import require_place
+
+        require_place(junit)
 
 
 @contextmanager
@@ -150,8 +151,13 @@ def _asked(
     return run, checked_again(run, spec, settings)
 
 
-def _report(outcome: Outcome, display: Display, as_json: bool) -> None:
+def _report(name: str, outcome: Outcome, display: Display, junit: Path | None, as_json: bool) -> None:
     from kerascli.cli import render
+
+    if junit is not None:
+        from kerascli.outcome import write_junit
+
+        write_junit(junit, name, outcome)
 
     if as_json:
         render.json_document(outcome.facts())

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from importlib import metadata
+from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from kerascli.metrics.base import Metric, Sums
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.outline import span_of
+from kerascli.run import versions
 from kerascli.runner import Averages, Logs, Runner
 from kerascli.schedules import Schedule
 
@@ -91,8 +92,9 @@ class Net:
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says of the engine."""
-        versions = {name: metadata.version(name) for name in ("keras", self.backend)}
-        return {"engine": "keras", "backend": self.backend, "devices": self.parts, "engine_versions": versions}
+        found = {name: str(import_module(name).__version__) for name in ("keras", self.backend)}
+        about = {"engine": "keras", "backend": self.backend, "devices": self.parts}
+        return {**about, "versions": {**versions(), **found}}
 
     # ---- the model
 
@@ -210,8 +212,17 @@ class Net:
         return ["loss", *own, *self.model.loss_columns.values()]
 
     def see(self) -> None:
-        """Learn how Keras calls its figures. JAX sorts them where it hands them over."""
+        """Learn how Keras calls its figures: JAX sorts them where it hands them over.
+
+        JAX has them before a step, and does not show them after it; TensorFlow has none before the first.
+        """
         self.names = self.names or list(self.keras.get_metrics_result())
+
+    def build(self, batch: tuple[Any, ...]) -> None:
+        """Make the metrics, which TensorFlow puts off until the first step."""
+        if self.backend == "tensorflow" and not self.names:
+            self.keras.test_on_batch(*batch)
+            self.see()
 
     def values(self, logs: Mapping[str, Any]) -> list[Any]:
         """The figures in Keras's order; where outputs have one name, its logs hold but one of them."""

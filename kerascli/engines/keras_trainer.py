@@ -85,11 +85,11 @@ class KerasTrainer(Trainer):
             last = self.iteration + self.steps - self.step
             alike = self.alike(self.iteration, last, lambda number: len(self.rows(number)))
             self.net.push(self.iteration, self.learning_rate)
-            watch = _Steps(self, acting)
+            batches, watch = _Batches(self, self.feed, self.iteration, alike), _Steps(self, acting)
             with _told(self.net.backend):
-                self.net.keras.fit(
-                    _Batches(self, self.feed, self.iteration, alike), shuffle=False, verbose=0, callbacks=[watch]
-                )
+                if self.averages.samples:
+                    self.net.build(batches[0])
+                self.net.keras.fit(batches, shuffle=False, verbose=0, callbacks=[watch])
 
     def alike(self, first: int, end: int, rows: Callable[[int], int]) -> int:
         """How many batches from `first` on are dealt out to the devices in the same way; all, where there is one."""
@@ -188,12 +188,15 @@ class _Steps(keras.callbacks.Callback):  # type: ignore[misc]
         self.trainer, self.acting = trainer, acting
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.trainer.net.see()
+        if self.trainer.net.backend == "jax":
+            self.trainer.net.see()
         if batch == 0 and self.trainer.averages.samples:
             self.trainer.net.set_sums(self.trainer.averages)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         trainer = self.trainer
+        if trainer.net.backend != "jax":
+            trainer.net.see()
         trainer.step_done(self.acting, logs or {}, len(trainer.rows(trainer.iteration)))
         if trainer.stop_reason:
             self.model.stop_training = True
@@ -211,11 +214,14 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
         self.net, self.sums, self.between = net, sums, between
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.net.see()
+        if self.net.backend == "jax":
+            self.net.see()
         if batch == 0 and self.sums is not None:
             self.net.set_sums(self.sums)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.net.backend != "jax":
+            self.net.see()
         self.between()
 
 

@@ -27,6 +27,8 @@ from tests.cli.session import start
 
 pytest.importorskip("keras")
 
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""For processes that compile more than they compute."""
 CONFIGS = Path(__file__).parents[2] / "configs"
 VECTORS = "{type: synthetic, kind: classification, samples: 330, shape: [20], classes: 3, validation_split: 0.2}"
 TOKENS = "{type: synthetic, kind: sequences, samples: 100, shape: [5], vocabulary: 30, validation_split: 0.2}"
@@ -54,7 +56,7 @@ layers:
 loss: {{type: SparseCategoricalCrossentropy, from_logits: true}}
 metrics: [accuracy]
 optimizer: {{type: Adam, learning_rate: 0.01}}
-training: {{epochs: 3, batch_size: 44}}
+training: {{epochs: 3, batch_size: 22}}
 """
 """With noise that changes the last digits alone."""
 STATEFUL = """
@@ -103,10 +105,9 @@ def assert_close(found: Sequence[Mapping[str, float | None]], wanted: Sequence[M
         assert one == pytest.approx(other, abs=1e-4, rel=1e-5)
 
 
-@pytest.mark.parametrize("text", [MLP, ""], ids=["mlp", "two outputs"])
-def test_both_engines_come_to_the_same_figures_and_write_the_same_files(text: str, tmp_path: Path) -> None:
-    text = text or (CONFIGS / "two_outputs.yaml").read_text().replace("path: ", f"path: {CONFIGS}/")
-    few = ("dataset.limit=120", "training.epochs=3", "training.batch_size=40", "expect={}")
+def test_both_engines_come_to_the_same_figures_and_write_the_same_files(tmp_path: Path) -> None:
+    text = (CONFIGS / "two_outputs.yaml").read_text().replace("path: ", f"path: {CONFIGS}/")
+    few = ("dataset.limit=66", "training.epochs=3", "training.batch_size=22", "expect={}")
     ours, theirs = (trained(text, tmp_path, engine, engine, *few) for engine in ("numpy", "keras"))
     assert_close(figures(theirs.run), figures(ours.run))
     for split, logs in ours.metrics.items():
@@ -114,11 +115,11 @@ def test_both_engines_come_to_the_same_figures_and_write_the_same_files(text: st
     assert [p.name for p in sorted(theirs.run.iterdir())] == [p.name for p in sorted(ours.run.iterdir())]
     facts = json.loads((theirs.run / "run.json").read_text())
     assert (facts["engine"], facts["backend"], facts["devices"]) == ("keras", "jax", 1)
-    assert set(facts["engine_versions"]) == {"keras", "jax"}
+    assert {"keras", "jax", "numpy"} <= set(facts["versions"])
     split, again = evaluate(Stored(theirs.run))
     assert again == pytest.approx(theirs.metrics[split], abs=1e-4, rel=1e-5)
     for path, array in weights(ours.run).items():
-        np.testing.assert_allclose(weights(theirs.run)[path], array, atol=1e-4)
+        np.testing.assert_allclose(weights(theirs.run)[path], array, atol=1e-4, rtol=1e-5)
 
 
 class Stopping(Silence):
@@ -136,7 +137,7 @@ class Stopping(Silence):
 def broken_off(text: str, folder: Path, engine: str, name: str) -> Run:
     """A run that Ctrl-C ended within its second epoch."""
     with pytest.raises(Interrupted) as stop:
-        trained(text, folder, engine, name, progress=Stopping(9))
+        trained(text, folder, engine, name, progress=Stopping(15))
     run = Run.open(Path(str(stop.value)))
     assert run.status == "interrupted" and len(figures(run.path)) == 1
     return run
@@ -170,7 +171,7 @@ def test_two_hosts_come_to_the_figures_of_one_and_the_first_writes_the_run(tmp_p
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     words = ("train", "spec.yaml", "--engine", "keras", "--hosts", f"{address},{address}", "--set", "training.epochs=2")
-    hosts = [start(*words, "--host", str(number), "--json", folder=tmp_path, XLA_FLAGS="") for number in range(2)]
+    hosts = [start(*words, "--host", str(number), "--json", folder=tmp_path, XLA_FLAGS=QUICK) for number in range(2)]
     said = [host.communicate(timeout=300) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], said
     (run,) = (tmp_path / "runs").iterdir()
@@ -217,7 +218,7 @@ def test_devices_and_hosts_that_cannot_be_are_told(tmp_path: Path, monkeypatch: 
         return f"{failure.value}: {failure.value.problems[0].help}"
 
     assert "add `--engine keras`" in told(ours, Cluster(devices=2))
-    assert "batches of 44 cannot be dealt out evenly to 8 devices: write `batch_size: 48`" in told(theirs, Cluster(8))
+    assert "batches of 22 cannot be dealt out evenly to 4 devices: write `batch_size: 24`" in told(theirs, Cluster(4))
     for hosts, host in (("10.0.0.1", 0), ("10.0.0.1:1", None), ("10.0.0.1:1", 1), (None, 0)):
         with pytest.raises(Failure):
             cluster(theirs.loaded, None, hosts, host)
