@@ -109,6 +109,11 @@ def run(
     if finished:
         page.write(sweep, space, ledger, sweep.page)
     _report(sweep, space, ledger, as_json)
+    _end(sweep, ledger, finished)
+
+
+def _end(sweep: Sweep, ledger: Ledger, finished: bool) -> None:
+    """How to go on, and the exit code."""
     if not finished:
         click.echo(f"stopped; go on with: {sweep.resume_command}", err=True)
         raise click.exceptions.Exit(130)
