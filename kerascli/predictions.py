@@ -72,7 +72,8 @@ def rows(model: Model, outputs: Mapping[str, Array], top: int | None, places: Se
     `places` are the files that the samples are, if any of them is one.
     """
     found = [_columns(reading, outputs[reading.output], top) for reading in readings(model)]
-    prefixes = [f"{r.output}_" if len(found) > 1 else "" for r in readings(model)]
+    several = len(found) > 1
+    prefixes = [f"{r.output}_" if several and r.kind != "values" else "" for r in readings(model)]
     for number in range(len(next(iter(outputs.values())))):
         row: Row = {"file": places[number]} if any(places) else {}
         for prefix, part in zip(prefixes, found, strict=True):

@@ -147,7 +147,7 @@ def test_several_inputs_and_outputs_go_by_their_names(served: Server, folder: Pa
     rows = [{"left": a.tolist(), "right": b.tolist()} for a, b in zip(left, right, strict=True)]
     found = arrays.rows(*rows)
     assert alike(found, predicted(arrays.stored, tmp_path / "x.npz"))
-    assert {"kind_class", "kind_probability", "size_size"} <= set(found[0])
+    assert {"kind_class", "kind_probability", "size"} <= set(found[0])
 
 
 def test_texts_give_what_predict_gives(served: Server, tmp_path: Path) -> None:
