@@ -89,7 +89,7 @@ def _histories(before: History, now: History) -> Iterator[Comparison]:
             for k, (old, new) in enumerate(pairs)
             if not _equal(old, new)
         ]
-        yield Comparison(column, not other, other[0] if other else f"{count} epochs")
+        yield Comparison(column, not other, other[0] if other else f"{count} epoch{'s' * (count != 1)}")
 
 
 def _weights(before: Stored, now: Stored) -> Iterator[Comparison]:

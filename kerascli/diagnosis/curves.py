@@ -54,17 +54,18 @@ class Curves:
     def examine(self, rows: Rows) -> Iterator[Finding]:
         """All findings that the epochs so far allow. The last row is the epoch just done.
 
-        Long trainings are looked at every so many epochs: each finding waits a quarter of them at most.
+        Long trainings are looked at every so many epochs: each finding waits a third of them at most.
         """
         count = len(rows)
-        if count % max(count // 4, 1) and count < self.model.spec.training.epochs:
+        if count % max(count // 3, 1) and count < self.model.spec.training.epochs:
             return
         for row in rows[self.epochs :]:
             for name, value in row.items():
                 if value is not None:
                     self._columns.setdefault(name, []).append(value)
         self.epochs = count
-        for look in (_broken, _standing, _overfitting, _one_class, _leaking, _learning_by_heart):
+        looks = (_broken, _standing, _overfitting, _one_class, _leaking, _learning_by_heart)
+        for look in looks if count >= SETTLED else (_broken,):
             yield from look(self)
 
     def column(self, name: str) -> list[float]:
