@@ -251,7 +251,8 @@ class Net:
             for array, variable in _pairs(averages.sums[k], metric):
                 np.copyto(array, keras.ops.convert_to_numpy(variable).reshape(array.shape))
         for output, metric in zip(self.model.loss_columns, own[len(places) :], strict=True):
-            averages.parts[output] = _mean(metric)[0]
+            total, count = _mean(metric)  # TensorFlow counts batches here, not samples
+            averages.parts[output] = total / max(count, 1) * averages.samples
 
     def set_sums(self, averages: Averages) -> None:
         """Let Keras's metrics go on with such sums."""
