@@ -307,8 +307,14 @@ class _Dealt(keras.distribution.DataParallel):  # type: ignore[misc]
 
 def _distribution(cluster: Cluster) -> _Dealt:
     if cluster.hosts:
-        addresses, count = cluster.hosts[0], len(cluster.hosts)
-        keras.distribution.initialize(addresses, count, cluster.host)
+        first, count = cluster.hosts[0], len(cluster.hosts)
+        try:
+            keras.distribution.initialize(first, count, cluster.host)
+        except Exception as error:
+            said = " ".join(str(error).split())[:300]
+            message = f"the {count} hosts did not come together at {first}: {said}"
+            help = "start the same command on each, with its own `--host`, and let the first one's port be free"
+            raise Failure(Problem("E518", message, help=help)) from error
     found = keras.distribution.list_devices()
     if not cluster.hosts:
         wanted = cluster.devices or 1
