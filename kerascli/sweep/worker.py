@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from kerascli.errors import Failure, Problem
 from kerascli.launch import MENDABLE, resume, train
 from kerascli.outcome import Outcome, figures
 from kerascli.resume import checked_again
-from kerascli.run import History, Run, locked
+from kerascli.run import LOCK_TRIES, LOCK_WAIT, History, Run, locked
 from kerascli.runner import Averages, Logs
 from kerascli.sweep import storage
 from kerascli.sweep.folder import Sweep, opened
@@ -56,7 +57,7 @@ class Worker:
         self.stopping = False
         folder = sweep.workers / name
         folder.mkdir(exist_ok=True)
-        self._lock = locked(folder)  # while it is held, nobody takes the trials of this worker for lost
+        self._lock = _held(folder)  # while it is, nobody takes the trials of this worker for lost
 
     def close(self) -> None:
         """Let go of the lock, as death does."""
@@ -142,6 +143,15 @@ class Worker:
         if len(errors) >= ALIKE and len(set(errors)) == 1:
             message = f"{len(errors)} trials failed, all in the same way, and none was completed: {errors[0]}"
             raise Failure(Problem("E522", message, help="mend it, and begin a new sweep"))
+
+
+def _held(folder: Path) -> int | None:
+    """The lock of a worker's folder; who looks whether the worker lives holds it for a moment."""
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            return locked(folder)
+        time.sleep(LOCK_WAIT)
+    raise Failure(Problem("E504", f"another worker has the folder `{folder}`", folder))
 
 
 class _Watcher:
