@@ -18,15 +18,6 @@ from kerascli.ops.shape import permute
 from kerascli.regularizers import Regularizer
 
 
-def _channels_last(value: str | None) -> str | None:
-    if value == "channels_first":
-        raise PydanticCustomError(
-            "channels_first",
-            "must be `channels_last`: kerascli keeps channels in the last axis (put Permute before the layer)",
-        )
-    return value
-
-
 def _positive(values: tuple[int, ...]) -> tuple[int, ...]:
     if min(values) < 1:
         raise PydanticCustomError("positive", "must be at least 1, not {least}", {"least": min(values)})
@@ -37,8 +28,6 @@ def _function(value: Any) -> Any:
     return None if value == "linear" else value
 
 
-DataFormat = Annotated[Literal["channels_last", "channels_first"] | None, AfterValidator(_channels_last)]
-"""Where the channels are; null means `channels_last`, and Keras's other choice is refused."""
 Padding = Literal["valid", "same"]
 Size1 = Annotated[Single, AfterValidator(_positive)]
 """One positive integer."""

@@ -188,6 +188,7 @@ class AutoContrast(_Image):
     """Images stretched to the whole value range, channel by channel, in training and in inference.
 
     y = (x - lowest) / (highest - lowest), in units of the value range; a channel of one value stays as it is.
+    Departure: with `channels_first`, Keras takes the extremes over wrong axes.
     """
 
     examples = (
