@@ -142,12 +142,16 @@ def _dress(axes: Axes, title: str, names: Words) -> None:
 
 def _number(axis: Any, names: Words) -> None:
     """Powers of ten as numbers, counts without fractions, and the short names of places."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
     labels = [label.get_text() for label in axis.get_ticklabels()]
     if axis.get_scale() == "log":
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
+        low, high = axis.get_view_interval()
+        if high < 10 * low:  # no power of ten may lie between
+            axis.set_major_locator(MaxNLocator(nbins=4))
+            axis.set_minor_locator(NullLocator())
     elif axis.label.get_text() in ("trial", "epoch"):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     elif any(_short(label, names) != label for label in labels):
