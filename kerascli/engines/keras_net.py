@@ -192,7 +192,7 @@ class Net:
             np.copyto(self.runner.session.carried[name], keras.ops.convert_to_numpy(variable))
 
     def random(self) -> list[Array]:
-        """Where Keras's random numbers stand."""
+        """Where Keras's random numbers stand; those of dropout on PyTorch are its own, and begin anew."""
         return [keras.ops.convert_to_numpy(seed) for seed in self.seeds]
 
     def set_random(self, states: Sequence[Array]) -> None:
