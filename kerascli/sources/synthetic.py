@@ -16,6 +16,8 @@ from kerascli.sources.base import InputInfo, TargetInfo
 
 _SHAPES = {"classification": (20,), "regression": (8,), "images": (28, 28, 1), "sequences": (100,)}
 
+_LENGTHS = {"images": "three positive lengths: height, width, channels", "sequences": "one positive length"}
+
 
 class Synthetic(_ArraySource):
     """Data made up from the spec's seed, for trying things out; there is no test split unless `test_split` cuts one.
@@ -51,8 +53,8 @@ class Synthetic(_ArraySource):
         if len(self.sample_shape) != rank or not rank or min(self.sample_shape) < 1:
             raise PydanticCustomError(
                 "synthetic_shape",
-                "`shape` of {kind} has {rank} positive lengths",
-                {"kind": self.kind, "rank": rank or "some"},
+                "`shape` of {kind} must have {lengths}",
+                {"kind": self.kind, "lengths": _LENGTHS.get(self.kind, "positive lengths")},
             )
         if self.kind == "sequences" and self.vocabulary <= self.classes:
             raise PydanticCustomError("synthetic_vocabulary", "`vocabulary` must exceed `classes`", {})
