@@ -79,8 +79,8 @@ def save_archive(path: Path, members: Mapping[str, bytes]) -> None:
 def save_legacy(path: Path, graph: Graph, weights: Weights, name: str, attributes: Mapping[str, str]) -> None:
     """Keras's legacy whole-model HDF5; `attributes` are its `model_config` and `training_config`.
 
-    Without the optimizer's state: Keras 3.15 builds the optimizer of such a file for no weights at all, and a model that
-    it has saved and loaded so cannot be trained further. Without the state it begins with a fresh optimizer.
+    Without the optimizer's state: Keras 3.15 builds the optimizer of such a file for no weights at all, and what it has
+    saved and loaded so cannot be trained further. Without the state it begins with a fresh optimizer.
     """
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
