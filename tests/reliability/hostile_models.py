@@ -62,12 +62,16 @@ class Result:
     """Crashes, hangs and whatever else is no Failure."""
 
 
-def keras_file(rng: random.Random) -> tuple[str, bytes]:
+Files = dict[str, bytes]
+"""By name; the first is the one that is imported."""
+
+
+def keras_file(rng: random.Random) -> Files:
     """A `.keras` archive, spoilt in its bytes, its JSON, its HDF5 or its directory."""
     source = _some(rng, "keras")
     way = rng.random()
     if way < 0.3:
-        return "m.keras", spoilt(source, rng)
+        return {"m.keras": spoilt(source, rng)}
     members = {}
     with zipfile.ZipFile(io.BytesIO(source)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
@@ -83,23 +87,33 @@ def keras_file(rng: random.Random) -> tuple[str, bytes]:
     with zipfile.ZipFile(packed, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
         for name, data in members.items():
             archive.writestr(name.replace("\x00", "0"), data)
-    return "m.keras", packed.getvalue()
+    return {"m.keras": packed.getvalue()}
 
 
-def h5_file(rng: random.Random) -> tuple[str, bytes]:
+def h5_file(rng: random.Random) -> Files:
     """A legacy whole-model file, spoilt in its bytes or in its JSON."""
     source = _some(rng, "h5")
     if rng.random() < 0.6:
-        return "m.h5", spoilt(source, rng)
+        return {"m.h5": spoilt(source, rng)}
     memory = io.BytesIO(source)
     with h5py.File(memory, "a") as file:
         name = rng.choice(["model_config", "model_config", "training_config"])
         data = _encoded(twisted(json.loads(file.attrs[name]), rng), rng)
         file.attrs[name] = data[:60_000].replace(b"\0", b"0")  # more does not fit in an attribute
-    return "m.h5", memory.getvalue()
+    return {"m.h5": memory.getvalue()}
 
 
-KINDS: dict[str, Callable[[random.Random], tuple[str, bytes]]] = {"keras": keras_file, "h5": h5_file}
+def json_file(rng: random.Random) -> Files:
+    """`model.json` with its weights beside it, the one or the other spoilt."""
+    config, weights = ((MODELS / f"twins.{form}").read_bytes() for form in ("json", "weights.h5"))
+    if rng.random() < 0.5:
+        weights = spoilt(weights, rng)
+    else:
+        config = _encoded(twisted(json.loads(config), rng), rng)
+    return {"model.json": config, "model.weights.h5": weights}
+
+
+KINDS: dict[str, Callable[[random.Random], Files]] = {"keras": keras_file, "h5": h5_file, "json": json_file}
 
 
 def _some(rng: random.Random, form: str) -> bytes:
@@ -231,19 +245,20 @@ def _child(kind: str, numbers: range, seed: int, folder: Path) -> tuple[int, int
     read, accepted, faults = 0, 0, []
     for number in numbers:
         (folder / "number").write_text(str(number))
-        name, data = KINDS[kind](random.Random(f"{seed} {kind} {number}"))
-        (folder / name).write_bytes(data)
+        files = KINDS[kind](random.Random(f"{seed} {kind} {number}"))
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
         read += 1
         signal.alarm(SECONDS)
         try:
-            importer.read(folder / name)
+            importer.read(folder / next(iter(files)))
             accepted += 1
         except Failure:
             pass
         except BaseException:
             faults.append(f"{kind} {number} of seed {seed}: {traceback.format_exc()[-1500:]}")
         signal.alarm(0)
-        if {each.name for each in folder.iterdir()} != {name, "number"}:
+        if {each.name for each in folder.iterdir()} != {*files, "number"}:
             faults.append(f"{kind} {number} of seed {seed}: a file was written")
     return read, accepted, faults[:20]
 
