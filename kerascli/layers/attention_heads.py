@@ -267,10 +267,12 @@ class _Headed(Layer):
         """The mask so that it broadcasts to (heads, T, S)."""
         if len(mask.shape) == 2 or mask.size == steps * keys:
             return reshape(mask, (1, *mask.shape) if len(mask.shape) == 2 else (1, steps, keys))
-        if free == 1:
+        asked, read = mask.shape[-2:]
+        if free == 1 and (len(mask.shape) > 3 or (asked in (1, steps) and read in (1, keys))):
             return mask
         if mask.size != free * steps * keys:
-            raise ShapeError(f"a mask of {mask.shape} does not fit {free} times {steps} queries and {keys} keys")
+            times = f"{free} times " if free > 1 else ""
+            raise ShapeError(f"a mask of {mask.shape} does not fit {times}{steps} queries and {keys} keys")
         heads = self._heads().queries
         wide = broadcast_to(reshape(mask, (free, 1, steps, keys)), (free, heads, steps, keys))
         return reshape(wide, (free * heads, steps, keys))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
 
+from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
 from kerascli.layer import MASKED, Context
 from kerascli.layers.structure import PSEUDO, _Part
 from kerascli.losses.base import Loss
 from kerascli.ops.elementwise import add, cast, divide, logical_and, maximum, multiply
-from kerascli.ops.ir import Carried, Input, Scope, Shape, Trace, Type, Value, Variable, Weight, constant
+from kerascli.ops.ir import Carried, Input, Scope, Shape, ShapeError, Trace, Type, Value, Variable, Weight, constant
 from kerascli.ops.linear import SpreadOverBatch, batch_sum
 from kerascli.ops.reduction import mean, weighted_sum
 from kerascli.ops.reduction import sum as total
@@ -90,8 +91,12 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
             path = f"{owner}/{key}"
             left = forward.updates.get(path) or trace.add(Carried(path, Type(shape)), scope=Scope.BLOCK)
             context.carried[key] = left
-        forward.values[node.name] = node.layer.call(context, weights, *values, **named)
-        forward.masks[node.name] = node.layer.mask(context, *xs)
+        try:
+            forward.values[node.name] = node.layer.call(context, weights, *values, **named)
+            forward.masks[node.name] = node.layer.mask(context, *xs)
+        except ShapeError as error:  # shapes fit, or the graph would have told: it is a mask that does not
+            message = f"{node.title} does not fit the masks of its input: {error}"
+            raise Failure(Problem("E301", message, help=error.help), exit_code=2) from error
         if masks != written:
             forward.written[node.name] = node.layer.mask(replace(context, masks=written), *xs)
         for name in node.layer.arguments(node.inputs)[0] if node.layer.ends_masks else ():

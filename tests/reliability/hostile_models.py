@@ -171,19 +171,26 @@ def twisted(value: Any, rng: random.Random) -> Any:
             holder[key] = copy.deepcopy(rng.choice(VALUES))
         elif way < 0.6:
             other = rng.choice(holders)
-            holder[key] = copy.deepcopy(other)
+            holder[key] = _copied(other)
         elif way < 0.7:
             del holder[key]
         elif way < 0.8 and isinstance(holder, dict):
             holder[rng.choice(["class_name", "config", "module", "name", "x"])] = holder.pop(key)
         elif way < 0.9 and isinstance(holder, list):
-            holder.insert(key, copy.deepcopy(holder[key]))
+            holder.insert(key, _copied(holder[key]))
         else:
             deep: Any = holder[key]
             for _ in range(rng.choice([1, 3, 50, 500])):
                 deep = [deep] if rng.random() < 0.5 else {"config": deep}
             holder[key] = deep
     return found
+
+
+def _copied(value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except RecursionError:  # it was nested deeply before
+        return []
 
 
 def _holders(value: Any) -> Any:

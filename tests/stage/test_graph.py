@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from kerascli.errors import SpecFailure
+from kerascli.errors import Failure, SpecFailure
 from kerascli.graph import Graph, Node, build
 from kerascli.objective import objective
+from kerascli.program.build import prediction_program
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
 from kerascli.spec import Loaded, load
 
@@ -275,3 +276,12 @@ def test_calls_of_calls_are_bounded(graph: Any) -> None:
 def test_a_shared_layer_may_stand_after_its_second_call(graph: Any) -> None:
     found = graph("[{type: Reuse, name: first, layer: later}, {type: Dense, units: 4, name: later}]")
     assert (names(found), found.count()) == (["input_layer", "first", "later"], 20)
+
+
+def test_a_mask_that_does_not_fit_is_told_by_the_layer_s_name(graph: Any) -> None:
+    found = graph(
+        "[{type: Masking}, {type: MultiHeadAttention, num_heads: 2, key_dim: 4, attention_axes: [1, 2], name: seen}]",
+        Signature({"x": InputInfo((6, 4, 8), "float32")}, {}),
+    )
+    with pytest.raises(Failure, match=r"`seen` does not fit the masks .*\(6, 4, 4\) does not fit 24 queries"):
+        prediction_program(found)
