@@ -191,7 +191,7 @@ def _prediction(model: dict[str, Any]) -> Schema:
             for extent in output["shape"]:
                 size *= extent
             keys = [output["name"]] if size == 1 else [f"{output['name']}_{k}" for k in range(min(size, 100))]
-            found |= {f"{prefix}{key}": number for key in keys}
+            found |= dict.fromkeys(keys, number)
             continue
         if output["kind"] == "labels":
             found[f"{prefix}labels"] = {"type": "array", "items": {"enum": names}}

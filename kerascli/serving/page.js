@@ -65,7 +65,7 @@ function told(found, milliseconds) {
 function outcome(row, output) {
   const several = model.outputs.length > 1, prefix = several ? `${output.name}_` : ""
   const title = several ? [make("h3", {}, output.name)] : []
-  if (output.kind === "values") return [...title, values(row, output, prefix)]
+  if (output.kind === "values") return [...title, values(row, output)]
   const chances = output.classes.map(name => [name, Number(row[`${prefix}probability_${name}`])]).sort((a, b) => b[1] - a[1])
   const chosen = output.kind === "labels" ? row[`${prefix}labels`] : [row[`${prefix}class`]]
   const best = make("p", {className: "best"}, chosen.join(", ") || "no label")
@@ -89,12 +89,12 @@ function percent(share) {
   return `${(100 * share).toFixed(share < 0.0995 || share > 0.9995 ? 2 : 1)} %`
 }
 
-function values(row, output, prefix) {
+function values(row, output) {
   const size = output.shape.reduce((a, b) => a * b, 1)
   const read = key => typeof row[key] === "number" ? String(Number(row[key].toPrecision(5))) : String(row[key])
-  if (size === 1) return make("p", {className: "best"}, read(prefix + output.name))
+  if (size === 1) return make("p", {className: "best"}, read(output.name))
   const lines = Array.from({length: Math.min(size, 100)}, (_, k) => make("tr", {},
-    make("td", {}, `${output.name} ${k}`), make("td", {}, read(`${prefix}${output.name}_${k}`))))
+    make("td", {}, `${output.name} ${k}`), make("td", {}, read(`${output.name}_${k}`))))
   if (size > 100) lines.push(make("tr", {}, make("td", {colSpan: 2}, `… and ${size - 100} more numbers`)))
   return make("div", {className: "scroll", tabIndex: 0}, make("table", {}, make("tbody", {}, ...lines)))
 }
