@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser import Browser, installed
+
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -24,3 +26,14 @@ def _jax_forgets() -> Iterator[None]:
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser, for the pages that kerascli writes and serves."""
+    program = installed()
+    if program is None:
+        need = "Chromium or Chrome, on the path or named by BROWSER_FOR_TESTS"
+        pytest.skip(f"needs {need}")
+    with Browser(program) as found:
+        yield found

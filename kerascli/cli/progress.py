@@ -24,15 +24,13 @@ LONG = 0.5
 INDENT = "    "
 
 
-class Display:
-    """A bar with samples a second, time left, loss and metrics; the best epoch so far is marked with a star."""
+class Moving:
+    """Something that is drawn again and again in a terminal; elsewhere, and where it is quiet, `live` is None."""
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool) -> None:
         self.console, self.quiet = render.err(), quiet
         moving = self.console.is_terminal and not self.console.is_dumb_terminal and not quiet
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if moving else None
-        self.epoch, self.epochs, self.steps, self.samples = 0, 0, 0, 0
-        self.began = self.drawn = 0.0
 
     def __enter__(self) -> Self:
         if self.live:
@@ -44,6 +42,15 @@ class Display:
     ) -> None:
         if self.live:
             self.live.stop()
+
+
+class Display(Moving):
+    """A bar with samples a second, time left, loss and metrics; the best epoch so far is marked with a star."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__(quiet)
+        self.epoch, self.epochs, self.steps, self.samples = 0, 0, 0, 0
+        self.began = self.drawn = 0.0
 
     def epoch_begin(self, epoch: int, epochs: int, steps: int, samples: int) -> None:
         self.epoch, self.epochs, self.steps, self.samples = epoch, epochs, steps, samples

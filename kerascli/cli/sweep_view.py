@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from rich.cells import cell_len
 from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from kerascli.cli import render
+from kerascli.cli.progress import Moving
 from kerascli.errors import Problem
 from kerascli.sweep import results
 from kerascli.sweep.folder import Sweep
@@ -30,26 +28,13 @@ FINAL_ROWS = 20
 """Of the table at the end; `--json` has them all."""
 
 
-class View:
+class View(Moving):
     """The table while a sweep runs; in a pipe, one plain line for each trial that ends."""
 
     def __init__(self, sweep: Sweep, space: Space, quiet: bool) -> None:
-        self.sweep, self.space, self.quiet = sweep, space, quiet
-        self.console = render.err()
-        moving = self.console.is_terminal and not self.console.is_dumb_terminal and not quiet
-        self.live = Live(console=self.console, auto_refresh=False, transient=True) if moving else None
+        super().__init__(quiet)
+        self.sweep, self.space = sweep, space
         self._told: set[int] | None = None
-
-    def __enter__(self) -> Self:
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.live:
-            self.live.stop()
 
     def show(self, entries: list[Entry]) -> None:
         """How things stand."""

@@ -1,6 +1,6 @@
 """The page: a template filled with what was gathered, drawn and said, written whole or not at all.
 
-The only door to Jinja2, which escapes all that comes from outside, and to Pygments, which colours the spec.
+The only door to Pygments, which colours the spec.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import base64
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from kerascli import __version__, curves, files
+from kerascli import curves, files
 from kerascli.errors import Failure, Problem
 from kerascli.inspection import Inspection
 from kerascli.inspection.facts import Numbers
 from kerascli.report import charts
 from kerascli.report.gather import Report
+from kerascli.report.template import filled
 from kerascli.report.words import Picture, Table, number, section
 from kerascli.sources.base import InputInfo, TargetInfo
 
@@ -65,27 +65,13 @@ def write(report: Report, path: Path) -> None:
 
 def render(report: Report) -> str:
     """The page's text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("kerascli.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = number
-    text: str = environment.get_template("page.html").render(_content(report))
-    return text.lstrip()
+    return filled("kerascli.report", _content(report))
 
 
 def _content(report: Report) -> dict[str, Any]:
-    style = (resources.files("kerascli.report") / "page.css").read_text("utf-8")
     tiles_split = next((name for name in ("test", "validation", "train") if name in report.metrics), "")
     return {
         "report": report,
-        "version": __version__,
-        "style": style,
         "status": STATUS.get(str(report.run.get("status"))),
         "headline": _headline(report),
         "contents": ANCHORS.items(),

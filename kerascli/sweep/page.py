@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from kerascli import __version__, files, yamltext
+from kerascli import files, yamltext
+from kerascli.report.template import filled
 from kerascli.sweep import plots, results, storage
 from kerascli.sweep.folder import Sweep
 from kerascli.sweep.ledger import Entry, Ledger
@@ -19,17 +19,7 @@ MOST_ROWS = 500
 
 def write(sweep: Sweep, space: Space, ledger: Ledger, path: Path) -> None:
     """Write the page; whoever reads the file sees a whole one."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("kerascli.sweep", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text: str = environment.get_template("page.html").render(_content(sweep, space, ledger))
-    files.write_text(path, text.lstrip())
+    files.write_text(path, filled("kerascli.sweep", _content(sweep, space, ledger)))
 
 
 def _content(sweep: Sweep, space: Space, ledger: Ledger) -> dict[str, Any]:
@@ -42,8 +32,6 @@ def _content(sweep: Sweep, space: Space, ledger: Ledger) -> dict[str, Any]:
         pictures = plots.pictures(ledger.study, goal, names, words)
         parallel = plots.parallel(ledger.study, goal, names, words)
     return {
-        "style": (resources.files("kerascli.report") / "page.css").read_text("utf-8"),
-        "version": __version__,
         "name": sweep.name,
         "goal": goal,
         "note": goal.note,

@@ -45,7 +45,7 @@ DOORS = {
     "mlflow": ("callbacks.mlflow",),
     "PIL": ("images",),
     "matplotlib": ("report.charts", "sweep.plots"),
-    "jinja2": ("report.page", "sweep.page"),
+    "jinja2": ("report.template",),
     "pygments": ("report.page",),
     "ctypes": ("engine.team", "bench"),
     "mmap": ("engine.memory",),

@@ -11,7 +11,6 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from kerascli import api
 from kerascli.check import check
 from kerascli.report import page
 from kerascli.stored import Stored
-from tests.browser import Browser, installed
+from tests.browser import Browser
 from tests.cli.session import Answer, Shell
 
 pytest.importorskip("matplotlib")
@@ -244,16 +243,6 @@ def test_a_browser_is_opened_only_when_asked(ask: Shell, monkeypatch: pytest.Mon
 
 
 # ---- in a real browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = installed()
-    if program is None:
-        need = "Chromium or Chrome, on the path or named by BROWSER_FOR_TESTS"
-        pytest.skip(f"needs {need}")
-    with Browser(program) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

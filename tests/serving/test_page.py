@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, installed
+from tests.browser import Browser
 from tests.cli.test_report import CONTRAST, OVERFLOWING
 from tests.serving.conftest import HOSTILE, Served
 from tests.serving.test_predictions import predicted
@@ -21,16 +21,6 @@ from tests.serving.test_predictions import predicted
 Server = Callable[[str], Served]
 READY = "document.querySelectorAll('#tabs button').length > 0"
 BEST = "!!document.querySelector('.best')"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = installed()
-    if program is None:
-        need = "Chromium or Chrome, on the path or named by BROWSER_FOR_TESTS"
-        pytest.skip(f"needs {need}")
-    with Browser(program) as found:
-        yield found
 
 
 def until(browser: Browser, script: str) -> None:

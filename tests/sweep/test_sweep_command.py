@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 
 from kerascli.run import Run
 from kerascli.sweep.folder import find
-from tests.browser import Browser, installed
+from tests.browser import Browser
 from tests.cli.session import Shell, start
 from tests.sweep.helpers import begun, finished, write
 
@@ -130,15 +129,6 @@ def test_a_missing_package_is_said_with_the_command_that_installs_it(
     monkeypatch.setattr("kerascli.sweep.storage.PACKAGES", ("optuna", "not_there"))
     answer = shell("sweep", write(tmp_path, "seed: {int: [0, 9]}"))
     assert answer.code == 2 and 'pip install "kerascli[sweep]"' in answer.err and "`not_there`" in answer.err
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = installed()
-    if program is None:
-        pytest.skip("no browser")
-    with Browser(program) as found:
-        yield found
 
 
 def test_the_page_opens_without_a_word_to_anybody(tmp_path: Path, shell: Shell, browser: Browser) -> None:
