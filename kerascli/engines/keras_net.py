@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from importlib import import_module
+from itertools import takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def require_layers(model: Model) -> None:
     for node, shapes in _layers(keras_graph(model)):
         if node.layer.carry(*shapes) and keras.backend.backend() == "jax":
             message = f"{node.title} is stateful, and Keras forgets on JAX what a batch hands on to the next"
-            help = "train it with `--engine numpy`, or on another of Keras's backends"
+            help = "use `--engine numpy`, or on another of Keras's backends"
             problems.append(Problem("E518", message, span_of(model.loaded, node.path), help=help))
         try:
             keras_config.layer(node.layer, node.name, shapes)
@@ -66,7 +67,7 @@ class Net:
     """The Keras model. Its weights, slots and sums come from our engine's places, and go back there."""
 
     def __init__(self, runner: Runner, cluster: Cluster) -> None:
-        self.runner, self.model = runner, runner.model
+        self.runner, self.model, self.cluster = runner, runner.model, cluster
         spec = self.spec = runner.spec
         self.graph = keras_graph(runner.model)
         self.backend: str = keras.backend.backend()
@@ -82,7 +83,8 @@ class Net:
         self.keras = self._built()
         self.weights = self._weights()
         self._compile()
-        self.keras.optimizer.build(self.keras.trainable_variables)
+        if self.keras.optimizer is not None:
+            self.keras.optimizer.build(self.keras.trainable_variables)
         self.names: list[str] = []
         """Keras's names of the figures in its order, once a batch has been seen."""
         self.seeds = [v for v in self.keras.non_trainable_variables if v.name == "seed_generator_state"]
@@ -107,12 +109,12 @@ class Net:
 
     def _compile(self) -> None:
         """Losses and metrics go by the order of the outputs, for Keras has other names for some."""
-        goals = self.model.objective.goals
+        goals, optimizer = self.model.objective.goals, self.runner.session.optimizer
         losses = [keras.losses.deserialize(keras_config.part(goal.loss)) for goal in goals]
         figures = [[_metric(f.metric, f.column) for f in goal.figures if not f.weighted] for goal in goals]
         weighted = [[_metric(f.metric, f.column) for f in goal.figures if f.weighted] for goal in goals]
         self.keras.compile(
-            optimizer=keras.optimizers.deserialize(keras_config.part(self.spec.optimizer)),
+            optimizer=None if optimizer is None else keras.optimizers.deserialize(keras_config.part(optimizer)),
             loss=losses if len(losses) > 1 else losses[0],
             loss_weights=[goal.weight for goal in goals] if self.spec.loss_weights else None,
             metrics=figures if any(figures) else None,
@@ -129,8 +131,8 @@ class Net:
                 keras.layers.deserialize(config)
             except Exception:
                 where = span_of(self.model.loaded, node.path)
-                return Failure(Problem("E518", message, where, help="train it with `--engine numpy`"))
-        return Failure(Problem("E518", message, help="train it with `--engine numpy`"))
+                return Failure(Problem("E518", message, where, help="use `--engine numpy`"))
+        return Failure(Problem("E518", message, help="use `--engine numpy`"))
 
     def _weights(self) -> dict[str, Any]:
         """Keras's variable of each weight: found by numbers that Keras reads from a file of ours."""
@@ -162,15 +164,27 @@ class Net:
 
     def push(self, iteration: int, rate: float) -> None:
         """Give Keras the weights, the slots and the rate."""
+        self.push_weights()
         parameters = self.runner.parameters
-        for path, variable in self.weights.items():
-            variable.assign(parameters.weights[path].copy())  # JAX may work where it is given an array
         slots = {slot: parameters.views(flat) for slot, flat in parameters.slots.items()}
         state = optimizer_state(self.graph, self.spec.name, self.spec.optimizer, iteration, rate, slots)
         for variable, array in zip(self.keras.optimizer.variables, state.variables.values(), strict=True):
             variable.assign(array.copy())
+
+    def push_weights(self) -> None:
+        """Give Keras what it needs to evaluate and predict: the weights, and what batches hand on."""
+        for path, variable in self.weights.items():
+            variable.assign(self.runner.parameters.weights[path].copy())  # JAX may work where it is given an array
         for name, variable in self.states.items():
             variable.assign(self.runner.session.carried[name].copy())
+
+    def alike(self, first: int, end: int, rows: Callable[[int], int]) -> int:
+        """How many batches from `first` on are dealt out to the devices in the same way; all, where there is one."""
+        if self.dealt is None:
+            return end - first
+        whole = rows(first) % self.parts != 0
+        self.dealt.whole = whole
+        return len(list(takewhile(lambda k: (rows(k) % self.parts != 0) == whole, range(first, end))))
 
     def sync(self) -> None:
         """With JAX, what training changes is not in Keras's variables until it is asked for."""

@@ -7,11 +7,7 @@ two calls the weights, slots and sums lie where our engine has them, so a run ma
 from __future__ import annotations
 
 import math
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +15,11 @@ import keras
 
 from kerascli.callbacks.base import Callback, State
 from kerascli.engines.cluster import Cluster
+from kerascli.engines.keras_inference import Batches, evaluation, told
 from kerascli.engines.keras_net import Net
-from kerascli.errors import Failure, Problem
-from kerascli.feed import Feed
 from kerascli.runner import Averages, Evaluation, Logs, Runner
 from kerascli.sources.base import Split
-from kerascli.trainer import Guard, Interrupted, Progress, Trainer
+from kerascli.trainer import Guard, Progress, Trainer
 
 LOOKED = 16
 """Steps after which it is looked whether the loss is a number: a look waits for what the device is computing."""
@@ -57,9 +52,7 @@ class KerasTrainer(Trainer):
         return self.net.facts
 
     def evaluation(self, split: Split) -> Evaluation:
-        batch = min(self.spec.training.batch_size, len(split))
-        feed = self.runner.in_order(split, self.runner.weights_of(split), batch)
-        return KerasEvaluation(self.runner, math.ceil(len(split) / batch), -1, feed, self, len(split), batch)
+        return evaluation(self.net, split)
 
     def new_averages(self) -> Averages:
         return KerasAverages(self.runner.model, self.net)
@@ -83,21 +76,13 @@ class KerasTrainer(Trainer):
             self._guard.before_steps()
         while self.step < self.steps and not self.stop_reason:
             last = self.iteration + self.steps - self.step
-            alike = self.alike(self.iteration, last, lambda number: len(self.rows(number)))
+            alike = self.net.alike(self.iteration, last, lambda number: len(self.rows(number)))
             self.net.push(self.iteration, self.learning_rate)
-            batches, watch = _Batches(self, self.feed, self.iteration, alike), _Steps(self, acting)
-            with _told(self.net.backend):
+            batches, watch = Batches(self.net, self.feed, self.iteration, alike), _Steps(self, acting)
+            with told(self.net.backend):
                 if self.averages.samples:
                     self.net.build(batches[0])
                 self.net.keras.fit(batches, shuffle=False, verbose=0, callbacks=[watch])
-
-    def alike(self, first: int, end: int, rows: Callable[[int], int]) -> int:
-        """How many batches from `first` on are dealt out to the devices in the same way; all, where there is one."""
-        if self.net.dealt is None:
-            return end - first
-        whole = rows(first) % self.net.parts != 0
-        self.net.dealt.whole = whole
-        return len(list(takewhile(lambda k: (rows(k) % self.net.parts != 0) == whole, range(first, end))))
 
     def step_done(self, acting: Acting, logs: Mapping[str, Any], rows: int) -> None:
         assert isinstance(self.averages, KerasAverages)
@@ -126,60 +111,6 @@ class KerasAverages(Averages):
         return super().logs() if self.latest is None else self.net.logs(self.latest)
 
 
-@dataclass
-class KerasEvaluation(Evaluation):
-    """Loss and metrics of one split, by Keras's `evaluate`."""
-
-    trainer: KerasTrainer
-    samples: int
-    rows: int
-
-    def run(self, between: Callable[[], None] = lambda: None) -> Logs:
-        trainer, net = self.trainer, self.trainer.net
-        net.push(trainer.iteration, trainer.learning_rate)
-        sums, done, logs = None, 0, {}
-        while done < self.batches:
-            count = trainer.alike(done, self.batches, lambda k: min(self.rows, self.samples - k * self.rows))
-            watch = _Checks(net, sums, between)
-            with _told(net.backend):
-                logs = net.keras.evaluate(
-                    _Batches(trainer, self.feed, done, count), verbose=0, return_dict=True, callbacks=[watch]
-                )
-            done += count
-            sums = Averages(net.model)
-            net.sums(sums)
-        return net.logs(net.values(logs))
-
-
-class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of our feed, one after the other."""
-
-    def __init__(self, trainer: KerasTrainer, feed: Feed, first: int, count: int) -> None:
-        super().__init__()
-        self.trainer, self.feed, self.first, self.count = trainer, feed, first, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        net = self.trainer.net
-        rows = self._own(self.feed.batch(self.first + index).index)
-        arrays = self.trainer.runner.session.fed(self.feed.number)
-        outputs = net.graph.outputs
-        parts = [[arrays[f"x:{name}"][rows] for name in net.graph.inputs], [arrays[f"y:{n}"][rows] for n in outputs]]
-        if f"w:{outputs[0]}" in arrays:
-            parts.append([arrays[f"w:{name}"][rows] for name in outputs])
-        return tuple(tuple(part) if len(part) > 1 else part[0] for part in parts)
-
-    def _own(self, rows: Any) -> Any:
-        """Those of this host."""
-        hosts, dealt = len(self.trainer.cluster.hosts) or 1, self.trainer.net.dealt
-        if hosts == 1 or dealt is None or dealt.whole:
-            return rows
-        share = len(rows) // hosts
-        return rows[self.trainer.cluster.host * share : (self.trainer.cluster.host + 1) * share]
-
-
 class _Steps(keras.callbacks.Callback):  # type: ignore[misc]
     """Lets the trainer know of every step."""
 
@@ -204,38 +135,3 @@ class _Steps(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Before `fit` ends, for there Keras puts the moving average in the weights' place, if there is one."""
         self.trainer.settle()
-
-
-class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Lets an evaluation go on with sums, and be broken off."""
-
-    def __init__(self, net: Net, sums: Averages | None, between: Callable[[], None]) -> None:
-        super().__init__()
-        self.net, self.sums, self.between = net, sums, between
-
-    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.net.backend == "jax":
-            self.net.see()
-        if batch == 0 and self.sums is not None:
-            self.net.set_sums(self.sums)
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.net.backend != "jax":
-            self.net.see()
-        self.between()
-
-
-@contextmanager
-def _told(backend: str) -> Iterator[None]:
-    """What Keras or its backend refuses is a Problem; faults of our own stay what they are."""
-    try:
-        yield
-    except (Failure, Interrupted):
-        raise
-    except Exception as error:
-        innermost = [frame.filename for frame in traceback.extract_tb(error.__traceback__)][-1]
-        if Path(innermost).is_relative_to(Path(__file__).parents[1]) and Path(innermost) != Path(__file__):
-            raise
-        said = " ".join(str(error).split())[:400]
-        message = f"Keras on {backend} cannot go on: {type(error).__name__}: {said}"
-        raise Failure(Problem("E518", message, help="train it with `--engine numpy`")) from error

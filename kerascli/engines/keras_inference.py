@@ -1,0 +1,118 @@
+"""Evaluations and predictions by Keras: of splits while a model trains, and of a stored model's weights."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerascli.engines.keras_net import Net
+from kerascli.errors import Failure, Problem
+from kerascli.feed import Feed
+from kerascli.runner import Averages, Evaluation, Logs
+from kerascli.sources.base import Split
+from kerascli.trainer import Interrupted
+
+
+def evaluation(net: Net, split: Split) -> KerasEvaluation:
+    """An evaluation of one split, in batches as on our own engine."""
+    runner = net.runner
+    batch = min(net.spec.training.batch_size, len(split))
+    feed = runner.in_order(split, runner.weights_of(split), batch)
+    return KerasEvaluation(runner, math.ceil(len(split) / batch), -1, feed, net, len(split), batch)
+
+
+@dataclass
+class KerasEvaluation(Evaluation):
+    """Loss and metrics of one split, by Keras's `evaluate`."""
+
+    net: Net
+    samples: int
+    rows: int
+
+    def run(self, between: Callable[[], None] = lambda: None) -> Logs:
+        net = self.net
+        net.push_weights()
+        sums, done, logs = None, 0, {}
+        while done < self.batches:
+            count = net.alike(done, self.batches, lambda k: min(self.rows, self.samples - k * self.rows))
+            watch = _Checks(net, sums, between)
+            with told(net.backend):
+                batches = Batches(net, self.feed, done, count)
+                logs = net.keras.evaluate(batches, verbose=0, return_dict=True, callbacks=[watch])
+            done += count
+            sums = Averages(net.model)
+            net.sums(sums)
+        return net.logs(net.values(logs))
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of our feed, one after the other."""
+
+    def __init__(self, net: Net, feed: Feed, first: int, count: int) -> None:
+        super().__init__()
+        self.net, self.feed, self.first, self.count = net, feed, first, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        graph = self.net.graph
+        rows = self._own(self.feed.batch(self.first + index).index)
+        arrays = self.net.runner.session.fed(self.feed.number)
+        outputs = graph.outputs
+        parts = [[arrays[f"x:{name}"][rows] for name in graph.inputs], [arrays[f"y:{n}"][rows] for n in outputs]]
+        if f"w:{outputs[0]}" in arrays:
+            parts.append([arrays[f"w:{name}"][rows] for name in outputs])
+        return tuple(tuple(part) if len(part) > 1 else part[0] for part in parts)
+
+    def _own(self, rows: Any) -> Any:
+        """Those of this host."""
+        cluster, dealt = self.net.cluster, self.net.dealt
+        hosts = len(cluster.hosts) or 1
+        if hosts == 1 or dealt is None or dealt.whole:
+            return rows
+        share = len(rows) // hosts
+        return rows[cluster.host * share : (cluster.host + 1) * share]
+
+
+class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
+    """Lets an evaluation go on with sums, and be broken off."""
+
+    def __init__(self, net: Net, sums: Averages | None, between: Callable[[], None]) -> None:
+        super().__init__()
+        self.net, self.sums, self.between = net, sums, between
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.net.backend == "jax":
+            self.net.see()
+        if batch == 0 and self.sums is not None:
+            self.net.set_sums(self.sums)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.net.backend != "jax":
+            self.net.see()
+        self.between()
+
+
+@contextmanager
+def told(backend: str) -> Iterator[None]:
+    """What Keras or its backend refuses is a Problem; faults of our own stay what they are."""
+    try:
+        yield
+    except (Failure, Interrupted):
+        raise
+    except Exception as error:
+        innermost = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        engines = Path(__file__).parent
+        if innermost.is_relative_to(engines.parent) and innermost.parent != engines:
+            raise
+        said = " ".join(str(error).split())[:400]
+        message = f"Keras on {backend} cannot go on: {type(error).__name__}: {said}"
+        raise Failure(Problem("E518", message, help="use `--engine numpy`")) from error
