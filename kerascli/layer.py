@@ -117,6 +117,12 @@ class Layer(Component):
         """Groups below the layer's in Keras's weight files that hold its inner layers, and what these are called."""
         return {}
 
+    def _trained(self, name: str, shape: Shape, rules: str = "") -> WeightSpec:
+        """A weight with the `…_initializer`, `…_regularizer` and `…_constraint` of `rules`, by default its name."""
+        fields = (f"{rules or name}_{kind}" for kind in ("initializer", "regularizer", "constraint"))
+        initializer, regularizer, constraint = (getattr(self, field) for field in fields)
+        return WeightSpec(name, shape, initializer, True, regularizer, constraint)
+
     @classmethod
     def keras_name(cls) -> str:
         """Keras's automatic name, which is also that of the layer's group in weight files."""

@@ -11,11 +11,10 @@ from kerascli.component import Example
 from kerascli.constraints import Constraint
 from kerascli.initializers import Initializer, Zeros
 from kerascli.layer import Context, Layer, WeightSpec
-from kerascli.layers.arguments import penalise, sample_axes
-from kerascli.layers.layer_normalization import _trimmed
+from kerascli.layers.arguments import penalise, sample_axes, trimmed
 from kerascli.ops.elementwise import cast, multiply, negative, subtract, where
 from kerascli.ops.ir import Shape, Value
-from kerascli.ops.shape import permute, reshape
+from kerascli.ops.shape import reshape, with_last
 from kerascli.ops.softmax import softmax
 from kerascli.regularizers import Regularizer
 
@@ -127,18 +126,15 @@ class PReLU(Layer):
         return shape
 
     def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
-        extent = self._extent(shape)
-        return (
-            WeightSpec("alpha", extent, self.alpha_initializer, True, self.alpha_regularizer, self.alpha_constraint),
-        )
+        return (self._trained("alpha", self._extent(shape)),)
 
     def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         relu = activations.Relu()
-        alpha = reshape(w["alpha"], _trimmed(w["alpha"].shape))
+        alpha = reshape(w["alpha"], trimmed(w["alpha"].shape))
         return subtract(relu.apply(x), multiply(relu.apply(negative(x)), alpha))
 
     def _extent(self, shape: Shape) -> Shape:
-        shared = sample_axes(tuple(self.shared_axes or ()), shape)
+        shared = sample_axes(self.shared_axes or (), shape)
         return tuple(1 if k in shared else n for k, n in enumerate(shape))
 
 
@@ -158,7 +154,7 @@ class Softmax(Layer):
     """Axis, or axes, along which the results add up to 1; the batch is axis 0."""
 
     def infer_shape(self, shape: Shape) -> Shape:
-        self._axes(shape)
+        sample_axes(self.axis, shape)
         return shape
 
     def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
@@ -167,17 +163,16 @@ class Softmax(Layer):
             mask = None
         if mask is not None:
             x = where(mask, x, -1e9)
-        y = self._softmax(x, self._axes(x.shape))
+        y = self._softmax(x, sample_axes(self.axis, x.shape))
         return y if mask is None else multiply(y, cast(mask, "float"))
-
-    def _axes(self, shape: Shape) -> tuple[int, ...]:
-        return sample_axes(self.axis if isinstance(self.axis, int) else tuple(self.axis), shape)
 
     def _softmax(self, x: Value, axes: tuple[int, ...]) -> Value:
         if len(axes) == 1:
             return softmax(x, axes[0])
-        order = (*(k for k in range(len(x.shape)) if k not in axes), *axes)
-        moved = permute(x, order)
-        kept = moved.shape[: -len(axes)]
-        y = reshape(softmax(reshape(moved, (*kept, x.size // prod(kept)))), moved.shape)
-        return permute(y, tuple(order.index(k) for k in range(len(order))))
+        return with_last(x, axes, lambda moved: _joint_softmax(moved, len(axes)))
+
+
+def _joint_softmax(x: Value, axes: int) -> Value:
+    """Over the last `axes` axes together."""
+    kept = x.shape[:-axes]
+    return reshape(softmax(reshape(x, (*kept, x.size // prod(kept)))), x.shape)

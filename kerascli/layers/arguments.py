@@ -1,6 +1,6 @@
 """Arguments that several layers share, and the checks and sums that go with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -107,9 +107,7 @@ class _Biased(Layer):
 
     def _with_bias(self, size: int, *kernels: WeightSpec) -> tuple[WeightSpec, ...]:
         """The kernels, and a bias of `size` numbers where there is one."""
-        rules = self.bias_regularizer, self.bias_constraint
-        bias = WeightSpec("bias", (size,), self.bias_initializer, True, *rules)
-        return (*kernels, bias) if self.use_bias else kernels
+        return (*kernels, self._trained("bias", (size,))) if self.use_bias else kernels
 
     def _finish(self, context: Context, w: Mapping[str, Value], y: Value) -> Value:
         """Bias, activation, and the penalty of the activity."""
@@ -130,8 +128,7 @@ class _Affine(_Biased):
 
     def _kernel_and_bias(self, kernel: Shape, bias: int) -> tuple[WeightSpec, ...]:
         """The weights, given the kernel's shape and the bias's size."""
-        rules = self.kernel_regularizer, self.kernel_constraint
-        return self._with_bias(bias, WeightSpec("kernel", kernel, self.kernel_initializer, True, *rules))
+        return self._with_bias(bias, self._trained("kernel", kernel))
 
 
 def rank(shape: Shape, wanted: int, axes: str, help: str = "") -> None:
@@ -139,6 +136,11 @@ def rank(shape: Shape, wanted: int, axes: str, help: str = "") -> None:
     if len(shape) != wanted:
         count = f"{wanted} axes" if wanted > 1 else "1 axis"
         raise ShapeError(f"expected samples of {count} ({axes}), found {len(shape)}: {shape}", help)
+
+
+def trimmed(shape: Shape) -> Shape:
+    """Without leading ones, which broadcasting puts there anyway: sums over the rest then have a fast form."""
+    return trimmed(shape[1:]) if shape[:1] == (1,) and len(shape) > 1 else shape
 
 
 def activated(activation: Activation | None, x: Value) -> Value:
@@ -159,7 +161,7 @@ def penalise(context: Context, regularizer: Regularizer | None, y: Value) -> Val
     return y
 
 
-def sample_axes(axes: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
+def sample_axes(axes: int | Sequence[int], shape: Shape) -> tuple[int, ...]:
     """Keras's axes, which count the batch as 0, as sorted axes of a sample of that shape."""
     count = len(shape)
     found = set()

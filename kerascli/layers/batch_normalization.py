@@ -16,7 +16,7 @@ from kerascli.ops.elementwise import add, cast, divide, maximum, minimum, multip
 from kerascli.ops.ir import Array, Shape, ShapeError, Value, constant
 from kerascli.ops.linear import batch_sum
 from kerascli.ops.reduction import sum
-from kerascli.ops.shape import cut, permute, reshape
+from kerascli.ops.shape import cut, reshape, with_last
 from kerascli.regularizers import Regularizer
 
 FUZZ = 1e-7
@@ -105,24 +105,16 @@ class BatchNormalization(Layer):
 
     def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
         own = (shape[sample_axes(self.axis, shape)[0]],)
-        gamma = WeightSpec("gamma", own, self.gamma_initializer, True, self.gamma_regularizer, self.gamma_constraint)
-        beta = WeightSpec("beta", own, self.beta_initializer, True, self.beta_regularizer, self.beta_constraint)
         deviation = _SquareRoot(of=self.moving_variance_initializer)
         kept = [("moving_mean", self.moving_mean_initializer), ("moving_variance", self.moving_variance_initializer)]
         if self.renorm:
             kept += [("moving_stddev", deviation), ("renorm_mean", self.moving_mean_initializer)]
             kept += [("renorm_stddev", deviation)]
         averages = (WeightSpec(name, own, rule, False) for name, rule in kept)
-        return (*(gamma,) * self.scale, *(beta,) * self.center, *averages)
+        return (*(self._trained("gamma", own),) * self.scale, *(self._trained("beta", own),) * self.center, *averages)
 
     def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        (k,) = sample_axes(self.axis, x.shape)
-        last = len(x.shape) - 1
-        if k != last:
-            there = (*(j for j in range(last + 1) if j != k), k)
-            y = self._normalise(context, w, permute(x, there))
-            return permute(y, tuple(map(there.index, range(last + 1))))
-        return self._normalise(context, w, x)
+        return with_last(x, sample_axes(self.axis, x.shape), lambda moved: self._normalise(context, w, moved))
 
     def _normalise(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         gamma = w["gamma"] if self.scale else constant(x.trace, np.ones(x.shape[-1]))

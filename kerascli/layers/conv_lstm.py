@@ -138,14 +138,7 @@ class _ConvLSTM(_Affine, _Walking):
 
     def declare(self, shape: Shape, *states: Shape, **_: Any) -> tuple[WeightSpec, ...]:
         channels, wide = self._last(shape, 1)[-1], 4 * self.filters
-        recurrent = WeightSpec(
-            "recurrent_kernel",
-            (*self.kernel_size, self.filters, wide),
-            self.recurrent_initializer,
-            True,
-            self.recurrent_regularizer,
-            self.recurrent_constraint,
-        )
+        recurrent = self._trained("recurrent_kernel", (*self.kernel_size, self.filters, wide), "recurrent")
         kernel, *bias = self._kernel_and_bias((*self.kernel_size, channels, wide), wide)
         if self.unit_forget_bias:
             bias = [replace(spec, initializer=_ForgetOne(others=spec.initializer)) for spec in bias]

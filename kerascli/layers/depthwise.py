@@ -68,9 +68,7 @@ class _Depthwise(_Channels, _Biased, _Unmasked):
 
     def _depthwise_kernel(self, name: str, shape: Shape) -> WeightSpec:
         extent = (*self.kernel_size, shape[-1], self.depth_multiplier)
-        return WeightSpec(
-            name, extent, self.depthwise_initializer, True, self.depthwise_regularizer, self.depthwise_constraint
-        )
+        return self._trained(name, extent, "depthwise")
 
     def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return self._finish(context, w, self._convolve(x, w))
@@ -158,15 +156,7 @@ class _Separable(_Depthwise):
 
     def _kernels(self, shape: Shape) -> tuple[WeightSpec, ...]:
         extent = (*(1,) * self.axes, shape[-1] * self.depth_multiplier, self.filters)
-        pointwise = WeightSpec(
-            "pointwise_kernel",
-            extent,
-            self.pointwise_initializer,
-            True,
-            self.pointwise_regularizer,
-            self.pointwise_constraint,
-        )
-        return self._depthwise_kernel("depthwise_kernel", shape), pointwise
+        return self._depthwise_kernel("depthwise_kernel", shape), self._trained("pointwise_kernel", extent, "pointwise")
 
     def _convolve(self, x: Value, w: Mapping[str, Value]) -> Value:
         matrix = w["pointwise_kernel"]

@@ -9,11 +9,10 @@ from pydantic import BeforeValidator
 from kerascli.component import Example, _as_tuple
 from kerascli.layer import Context
 from kerascli.layers.arguments import _Unmasked, sample_axes
-from kerascli.layers.normalization import with_last
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.row_norm import unit_normalise
 from kerascli.ops.sample_product import sample_product
-from kerascli.ops.shape import permute, reshape
+from kerascli.ops.shape import permute, reshape, with_last
 
 
 class Dot(_Unmasked):

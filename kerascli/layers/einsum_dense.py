@@ -3,7 +3,7 @@
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -150,18 +150,8 @@ class EinsumDense(_Unmasked):
 
     def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
         axes = self._axes(shape)
-        kernel = WeightSpec(
-            "kernel",
-            axes.shape(axes.w),
-            self._fanned(axes),
-            True,
-            self.kernel_regularizer,
-            self.kernel_constraint,
-        )
-        bias = WeightSpec(
-            "bias", axes.shape(axes.bias), self.bias_initializer, True, self.bias_regularizer, self.bias_constraint
-        )
-        return (kernel, bias) if self.bias_axes else (kernel,)
+        kernel = replace(self._trained("kernel", axes.shape(axes.w)), initializer=self._fanned(axes))
+        return (kernel, self._trained("bias", axes.shape(axes.bias))) if self.bias_axes else (kernel,)
 
     def _fanned(self, axes: Axes) -> Initializer:
         """The initializer, told which axes of the kernel are inputs and which outputs."""

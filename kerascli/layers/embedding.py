@@ -49,9 +49,7 @@ class Embedding(Layer):
         return (*shape, self.output_dim)
 
     def declare(self, shape: Shape) -> tuple[WeightSpec, ...]:
-        table = (self.input_dim, self.output_dim)
-        rules = (self.embeddings_regularizer, self.embeddings_constraint)
-        return (WeightSpec("embeddings", table, self.embeddings_initializer, True, *rules),)
+        return (self._trained("embeddings", (self.input_dim, self.output_dim)),)
 
     def call(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return gather(w["embeddings"], x)

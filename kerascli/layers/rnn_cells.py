@@ -4,6 +4,7 @@ Legend: T time steps, n rows of a block, E features, H units, G gates.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
@@ -78,19 +79,13 @@ class _Cell(Layer):
     def variables(self, features: int, group: str) -> tuple[WeightSpec, ...]:
         """The weights on inputs of so many features, in Keras's order."""
         wide = self.gates * self.units
-
-        def weight(name: str, shape: Shape, kind: str) -> WeightSpec:
-            initializer = self._bias_rule() if kind == "bias" else getattr(self, f"{kind}_initializer")
-            regularizer, constraint = getattr(self, f"{kind}_regularizer"), getattr(self, f"{kind}_constraint")
-            return WeightSpec(name, shape, initializer, self.trainable, regularizer, constraint, group=group)
-
         specs = [
-            weight("kernel", (features, wide), "kernel"),
-            weight("recurrent_kernel", (self.units, wide), "recurrent"),
+            self._trained("kernel", (features, wide)),
+            self._trained("recurrent_kernel", (self.units, wide), "recurrent"),
         ]
         if self.use_bias:
-            specs.append(weight("bias", self._bias_shape(), "bias"))
-        return tuple(specs)
+            specs.append(replace(self._trained("bias", self._bias_shape()), initializer=self._bias_rule()))
+        return tuple(replace(spec, trainable=self.trainable, group=group) for spec in specs)
 
     def sequence(
         self,

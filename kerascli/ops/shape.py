@@ -5,7 +5,7 @@ Axes given to the functions count within one sample (the batch axis left out); t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 
@@ -209,6 +209,12 @@ def permute(x: Value, axes: tuple[int, ...]) -> Value:
     """A sample's axes in another order, counted from 0; the batch axis goes in front."""
     x = batch_major(x)
     return transpose(x, (0, *(k + 1 for k in axes)) if x.scope == Scope.BLOCK else axes)
+
+
+def with_last(x: Value, axes: tuple[int, ...], rule: Callable[[Value], Value]) -> Value:
+    """`rule` of x with some of a sample's axes moved to the end, and back again."""
+    order = (*(k for k in range(len(x.shape)) if k not in axes), *axes)
+    return permute(rule(permute(x, order)), tuple(map(order.index, range(len(order)))))
 
 
 def concatenate(values: Sequence[Value], axis: int = -1) -> Value:
