@@ -10,6 +10,7 @@ import numpy as np
 
 from kerascli.check import Checked
 from kerascli.engine.team import cores
+from kerascli.engines import choice
 from kerascli.errors import Failure, Problem
 from kerascli.inspection import Inspection, inspect
 from kerascli.launch import resume, train
@@ -66,9 +67,9 @@ def data(
     return inspect(path, overrides, splits, progress)
 
 
-def opened(stored: Stored, which: str, workers: int | None) -> Runner:
-    """A stored model on the engine."""
-    runner = Runner(Model.stored(stored.loaded, stored.signature), workers or cores())
+def opened(stored: Stored, which: str, workers: int | None, engine: str = "numpy") -> Runner:
+    """A stored model on the engine `numpy` or `keras`, whichever trained it."""
+    runner = choice.runner(engine, Model.stored(stored.loaded, stored.signature), workers or cores())
     runner.parameters.load(stored.weights(which))
     return runner
 
@@ -80,12 +81,14 @@ def evaluate(
     threads: int | None = None,
     data: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
+    engine: str = "numpy",
 ) -> tuple[str, Logs]:
     """Loss and metrics of a split: the named one, else test, else validation, else train. Returns its name too.
 
-    `data` is another dataset: a spec's, or a file of the kind the model was trained on, which is one split.
+    `data` is another dataset: a spec's, or a file of the kind the model was trained on, which is one split. `engine`
+    is `numpy` or `keras`, whichever trained the model.
     """
-    runner = opened(stored, which, threads)
+    runner = opened(stored, which, threads, engine)
     parts, notes = splits(stored, runner.model, data)
     for note in notes:
         say(note)
@@ -118,12 +121,13 @@ def predict(
     threads: int | None = None,
     say: Callable[[str], None] = lambda text: None,
     places: list[str] | None = None,
+    engine: str = "numpy",
 ) -> tuple[Model, dict[str, Array]]:
     """The outputs of raw files (`-` is standard input) for all samples in order, and the model they come from.
 
     `places` is told which file each sample is; the empty text where it is none.
     """
-    runner = opened(stored, which, threads)
+    runner = opened(stored, which, threads, engine)
     signature = runner.model.signature
     allow = runner.model.spec.dataset.allow_nan
     with runner.session:
@@ -141,6 +145,7 @@ def report(
     which: str = "last",
     threads: int | None = None,
     say: Callable[[str], None] = lambda text: None,
+    engine: str = "numpy",
 ) -> tuple[Path, dict[str, Any]]:
     """Write one HTML page on a stored model; returns its place and the numbers measured.
 
@@ -149,7 +154,7 @@ def report(
     from kerascli.report import gather, page
 
     page.require_packages()
-    found = gather.gather(stored, split, which, threads, say)
+    found = gather.gather(stored, split, which, threads, say, engine)
     path = output or page.place(stored.path)
     page.write(found, path)
     return path, gather.document(found)

@@ -116,7 +116,7 @@ class Runner:
         )
         self.exact = spec.training.convolution == "direct"
         self._evaluation: dict[tuple[int, bool], int] = {}
-        self._prediction: Prediction | None = None
+        self._prediction: Batched | None = None
 
     def initialise(self) -> None:
         """Draw every weight from its initializer; each has a stream of its own, keyed by seed and position."""
@@ -167,25 +167,29 @@ class Runner:
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
         if self._prediction is None:
-            self._prediction = Prediction(self, self.model.graph)
+            self._prediction = self.prediction()
         return self._prediction.run(inputs)
 
+    def prediction(self) -> Batched:
+        """Who predicts with the whole model."""
+        return Prediction(self, self.model.graph)
 
-class Prediction:
-    """The outputs of a model, or of a part of it, with its weights as they are now.
 
-    Samples pass through arrays that the workers share, so data that come in pieces need no new workers.
-    """
+class Batched:
+    """The outputs of a model, or of a part of it, batch by batch, whatever engine computes them."""
 
-    def __init__(self, runner: Runner, graph: Graph) -> None:
-        self.session, self.graph = runner.session, graph
+    def __init__(self, graph: Graph, memory: SharedMemory) -> None:
+        self.graph = graph
         nodes = [node for node in graph.computed.nodes if node.name in graph.computed.inputs]
         dtypes = {node.name: np.dtype("float32" if node.dtype == "float" else node.dtype) for node in nodes}
         sample = sum(math.prod(node.shape) * dtypes[node.name].itemsize for node in nodes)
         self.batch = graph.batch or max(1, min(PREDICTED_ROWS, STAGED_BYTES // max(sample, 1)))
-        self.stage = {n.name: runner.memory.zeros((self.batch, *n.shape), dtypes[n.name]) for n in nodes}
-        self.job = self.session.add_program(prediction_program(graph, runner.exact), self.batch)
-        self.feed = self.session.add_feed({f"x:{name}": array for name, array in self.stage.items()})
+        self.stage = {n.name: memory.zeros((self.batch, *n.shape), dtypes[n.name]) for n in nodes}
+        """Where a batch lies."""
+
+    def compute(self, rows: int) -> Mapping[str, Array]:
+        """The outputs for so many samples of the stage; they are copied before the next batch."""
+        raise NotImplementedError
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for all samples, in their order."""
@@ -200,12 +204,27 @@ class Prediction:
             rows = min(self.batch, count - start)
             for name, array in self.stage.items():
                 np.copyto(array[:rows], inputs[name][start : start + rows], casting="same_kind")
-            done = self.session.run(self.job, self.feed, np.arange(rows))
-            for name, array in self.session.outputs(done, rows).items():
+            for name, array in self.compute(rows).items():
                 if name not in found:
                     found[name] = np.empty((count, *array.shape[1:]), array.dtype)
                 found[name][start : start + rows] = array
         return found
+
+
+class Prediction(Batched):
+    """The outputs on the NumPy engine, with the weights as they are now.
+
+    The workers share the stage, so data that come in pieces need no new workers.
+    """
+
+    def __init__(self, runner: Runner, graph: Graph) -> None:
+        super().__init__(graph, runner.memory)
+        self.session = runner.session
+        self.job = self.session.add_program(prediction_program(graph, runner.exact), self.batch)
+        self.feed = self.session.add_feed({f"x:{name}": array for name, array in self.stage.items()})
+
+    def compute(self, rows: int) -> Mapping[str, Array]:
+        return self.session.outputs(self.session.run(self.job, self.feed, np.arange(rows)), rows)
 
 
 @dataclass

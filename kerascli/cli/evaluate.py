@@ -16,10 +16,18 @@ from kerascli.cli import options
 @options.weights
 @options.runs_dir
 @options.threads
+@options.engine
 @options.offline
 @options.as_json
 def command(
-    run: str, split: str | None, data: Path | None, weights: str, runs_dir: Path, threads: int | None, as_json: bool
+    run: str,
+    split: str | None,
+    data: Path | None,
+    weights: str,
+    runs_dir: Path,
+    threads: int | None,
+    engine: str,
+    as_json: bool,
 ) -> None:
     """Show the loss and metrics of RUN on a split of its data.
 
@@ -33,7 +41,7 @@ def command(
     from kerascli.run import find
     from kerascli.stored import Stored
 
-    name, logs = api.evaluate(Stored(find(run, runs_dir)), split, weights, threads, data, options.say)
+    name, logs = api.evaluate(Stored(find(run, runs_dir)), split, weights, threads, data, options.say, engine)
     if as_json:
         render.json_document(finite({"split": name, "metrics": logs}))
     else:

@@ -26,6 +26,13 @@ threads: Decorator = click.option(
 weights: Decorator = click.option(
     "--weights", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Which of its weights."
 )
+engine: Decorator = click.option(
+    "--engine",
+    type=click.Choice(["numpy", "keras"]),
+    default="numpy",
+    show_default=True,
+    help="What computes, whichever engine trained the run.",
+)
 
 
 def _stay_offline(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -21,6 +21,7 @@ from kerascli.cli import options
 @options.weights
 @options.runs_dir
 @options.threads
+@options.engine
 @options.offline
 @options.as_json
 def command(
@@ -32,6 +33,7 @@ def command(
     weights: str,
     runs_dir: Path,
     threads: int | None,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Predict INPUT with RUN, in the samples' order.
@@ -57,7 +59,7 @@ def command(
         raise click.UsageError(f"{form} is no text for a terminal; add `-o FILE`")
     stored = Stored(find(run, runs_dir))
     places: list[str] = []
-    model, found = api.predict(stored, inputs, weights, threads, options.say, places)
+    model, found = api.predict(stored, inputs, weights, threads, options.say, places, engine)
     if as_json and output is None:
         render.json_document(files.finite({"predictions": list(predictions.rows(model, found, top_k, places))}))
         return

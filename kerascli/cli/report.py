@@ -21,6 +21,7 @@ from kerascli.cli import options
 @options.weights
 @options.runs_dir
 @options.threads
+@options.engine
 @options.offline
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @options.as_json
@@ -31,6 +32,7 @@ def command(
     weights: str,
     runs_dir: Path,
     threads: int | None,
+    engine: str,
     show: bool,
     as_json: bool,
 ) -> None:
@@ -48,7 +50,7 @@ def command(
     from kerascli.run import find
     from kerascli.stored import Stored
 
-    page, facts = api.report(Stored(find(run, runs_dir)), output, split, weights, threads, options.say)
+    page, facts = api.report(Stored(find(run, runs_dir)), output, split, weights, threads, options.say, engine)
     if as_json:
         render.json_document({"file": str(page), **facts})
     else:

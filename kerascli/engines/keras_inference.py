@@ -1,23 +1,58 @@
-"""Evaluations and predictions by Keras: of splits while a model trains, and of a stored model's weights."""
+"""Evaluations and predictions by Keras: of the splits of a training, and of a stored model."""
 
 from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from kerascli.engines.cluster import Cluster
 from kerascli.engines.keras_net import Net
 from kerascli.errors import Failure, Problem
 from kerascli.feed import Feed
-from kerascli.runner import Averages, Evaluation, Logs
+from kerascli.model import Model
+from kerascli.ops.ir import Array
+from kerascli.runner import Averages, Batched, Evaluation, Logs, Runner
 from kerascli.sources.base import Split
 from kerascli.trainer import Interrupted
+
+
+class KerasRunner(Runner):
+    """A model whose evaluations and predictions are computed by Keras, with the weights that it is given before."""
+
+    def __init__(self, model: Model, workers: int) -> None:
+        super().__init__(model, workers, processes=False)
+        self.net = Net(self, Cluster())
+
+    def evaluation(self, split: Split) -> Evaluation:
+        return evaluation(self.net, split)
+
+    def prediction(self) -> Batched:
+        self.net.push_weights()
+        return KerasPrediction(self.net)
+
+
+class KerasPrediction(Batched):
+    """The outputs by Keras's `predict_on_batch`."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__(net.model.graph, net.runner.memory)
+        self.net = net
+
+    def compute(self, rows: int) -> Mapping[str, Array]:
+        graph = self.net.graph
+        inputs = tuple(self.stage[name][:rows] for name in graph.inputs)
+        with told(self.net.backend):
+            found = self.net.keras.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
+        outputs = found if isinstance(found, (list, tuple)) else [found]
+        return {name: np.asarray(array) for name, array in zip(graph.outputs, outputs, strict=True)}
 
 
 def evaluation(net: Net, split: Split) -> KerasEvaluation:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kerascli.engine.team import cores
+from kerascli.engines import choice
 from kerascli.errors import Failure, Problem
 from kerascli.files import finite
 from kerascli.inspection import Inspection, look_at
@@ -133,9 +134,17 @@ class Report:
 
 
 def gather(
-    stored: Stored, split: str | None = None, which: str = "last", threads: int | None = None, say: Say = print
+    stored: Stored,
+    split: str | None = None,
+    which: str = "last",
+    threads: int | None = None,
+    say: Say = print,
+    engine: str = "numpy",
 ) -> Report:
-    """Everything about a stored model. Only a spec that cannot be read at all is a Failure, and a split not there."""
+    """Everything about a stored model.
+
+    Only a spec that cannot be read at all is a Failure, a split that is not there, and an engine that cannot compute.
+    """
     report = _recorded(stored)
     try:
         model = Model.stored(stored.loaded, stored.signature)
@@ -155,12 +164,13 @@ def gather(
     chosen = split or next(iter(splits))
     if chosen not in splits:
         raise Failure(Problem("E507", f"the dataset has no {chosen} split", help=f"it has {', '.join(splits)}"))
+    runner = choice.runner(engine, model, threads or cores())
     if report.run.get("dataset") not in (None, data.fingerprint):
         report.warnings.append("These data are not those that the run was trained on: their fingerprint is another.")
     natural = {name: splits[name] for name in reversed(ORDER) if name in splits}
     report.data = look_at(stored.loaded, model, data, natural)
     try:
-        _evaluate(report, stored, model, data, splits[chosen], which, threads or cores(), say)
+        _evaluate(report, stored, runner, data, splits[chosen], which, say)
         report.split = chosen
     except Failure as failure:
         report.absent["results"] = f"The model cannot be evaluated: {_reason(failure)}"
@@ -212,17 +222,16 @@ def _reason(failure: Failure) -> str:
 def _evaluate(
     report: Report,
     stored: Stored,
-    model: Model,
+    runner: Runner,
     data: Dataset,
     split: Split,
     which: str,
-    workers: int,
     say: Say,
 ) -> None:
+    model = runner.model
     weights, report.weights = _weights(stored, which)
     if report.weights != which:
         say(f"the run has no {which} weights: the {report.weights} ones are evaluated")
-    runner = Runner(model, workers)
     runner.parameters.load(weights)
     found = counters(model, data.preprocessing, split)
     size = sum(prod(model.graph.node(name).shape) for name in found)
