@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from kerascli.activations import Sigmoid, Tanh
 from kerascli.component import Example
@@ -29,7 +28,8 @@ from kerascli.layers.arguments import (
 )
 from kerascli.layers.rnn_base import _Walking, counting
 from kerascli.layers.rnn_lstm import _ForgetOne
-from kerascli.layers.windows import AXES, outputs
+from kerascli.layers.windows import AXES, outputs, strides_or_dilation
+from kerascli.ops.convolution import conv
 from kerascli.ops.elementwise import add, multiply, where
 from kerascli.ops.fold import fold, stack, unfold, unstack
 from kerascli.ops.ir import Shape, ShapeError, Value
@@ -37,8 +37,6 @@ from kerascli.ops.linear import bias_add
 from kerascli.ops.random import keep_mask
 from kerascli.ops.recurrent import step_order
 from kerascli.ops.shape import concatenate, permute, reshape, split
-from kerascli.ops.window import conv
-from kerascli.ops.window3d import conv3d
 from kerascli.regularizers import Regularizer
 
 Weights = Mapping[str, Value]
@@ -93,10 +91,7 @@ class _ConvLSTM(_Affine, _Walking):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise PydanticCustomError(
-                "strides_dilation", "either `strides` or `dilation_rate` may be above 1, not both (as in Keras)"
-            )
+        strides_or_dilation(self.strides, self.dilation_rate)
         return self
 
     # ------------------------------------------------------------ shapes
@@ -168,7 +163,7 @@ class _ConvLSTM(_Affine, _Walking):
             keeps = [keep_mask(x.trace, x.shape[1:], self.dropout, self.seed) for _ in kernels]
             rows = [fold(multiply(x, keep)) for keep in keeps]
         pairs = zip(rows, kernels, strict=True)
-        z = concatenate([self._convolve(r, k, self.strides, self.padding, self.dilation_rate) for r, k in pairs])
+        z = concatenate([conv(r, k, self.strides, self.padding, self.dilation_rate) for r, k in pairs])
         return unfold(bias_add(z, w["bias"]) if self.use_bias else z, x.shape[0])
 
     def _run(
@@ -213,9 +208,9 @@ class _ConvLSTM(_Affine, _Walking):
         """The state's share of the gates; every gate drops its own of it."""
         ones = (1,) * self.axes
         if not drops:
-            return self._convolve(h, kernel, ones, "same", ones)
+            return conv(h, kernel, ones, "same", ones)
         pairs = zip(drops, split(kernel, 4), strict=True)
-        return concatenate([self._convolve(multiply(h, keep), part, ones, "same", ones) for keep, part in pairs])
+        return concatenate([conv(multiply(h, keep), part, ones, "same", ones) for keep, part in pairs])
 
     def _drop(self, z: Value) -> Value:
         return keep_mask(z.trace, (*z.shape[1:-1], self.filters), self.recurrent_dropout, self.seed)
@@ -227,9 +222,6 @@ class _ConvLSTM(_Affine, _Walking):
         axes = range(len(y.shape))
         before = len(axes) - 1 - self.axes
         return permute(y, (*axes[:before], axes[-1], *axes[before:-1]))
-
-    def _convolve(self, x: Value, kernel: Value, strides: Shape, padding: str, dilation: Shape) -> Value:
-        raise NotImplementedError
 
     def keras_config(self, *shapes: Shape) -> dict[str, Any]:
         return {"data_format": self.data_format or "channels_last"}
@@ -254,11 +246,6 @@ class ConvLSTM1D(_ConvLSTM):
     """Places between windows on the input."""
     dilation_rate: Size1 = (1,)
     """Distance between the places that a window on the input reads."""
-
-    def _convolve(self, x: Value, kernel: Value, strides: Shape, padding: str, dilation: Shape) -> Value:
-        image, flat = reshape(x, (1, *x.shape)), reshape(kernel, (1, *kernel.shape))
-        y = conv(image, flat, (1, strides[0]), padding, (1, dilation[0]))
-        return reshape(y, y.shape[1:])
 
 
 class ConvLSTM2D(_ConvLSTM):
@@ -286,9 +273,6 @@ class ConvLSTM2D(_ConvLSTM):
     dilation_rate: Size2 = (1, 1)
     """Distance between the rows and columns that a window on the input reads."""
 
-    def _convolve(self, x: Value, kernel: Value, strides: Shape, padding: str, dilation: Shape) -> Value:
-        return conv(x, kernel, (strides[0], strides[1]), padding, (dilation[0], dilation[1]))
-
 
 class ConvLSTM3D(_ConvLSTM):
     """LSTM over sequences of volumes: (T, D, H, W, C) → (D', H', W', filters), or (T, …) with `return_sequences`."""
@@ -305,7 +289,3 @@ class ConvLSTM3D(_ConvLSTM):
     """Planes, rows and columns between windows on the input."""
     dilation_rate: Size3 = (1, 1, 1)
     """Distance between the planes, rows and columns that a window on the input reads."""
-
-    def _convolve(self, x: Value, kernel: Value, strides: Shape, padding: str, dilation: Shape) -> Value:
-        steps, apart = (strides[0], strides[1], strides[2]), (dilation[0], dilation[1], dilation[2])
-        return conv3d(x, kernel, steps, padding, apart)

@@ -19,10 +19,10 @@ from kerascli.layers.arguments import (
     activated_shape,
     rank,
 )
-from kerascli.layers.windows import AXES, outputs
+from kerascli.layers.windows import AXES, outputs, strides_or_dilation
+from kerascli.ops.convolution import conv
 from kerascli.ops.ir import Shape, ShapeError, Value
-from kerascli.ops.shape import reshape
-from kerascli.ops.window import conv, pad
+from kerascli.ops.window import pad
 
 
 class _Convolution(_Channels, _Affine, _Unmasked):
@@ -52,10 +52,7 @@ class _Convolution(_Channels, _Affine, _Unmasked):
                 "`filters` ({filters}) must be a multiple of `groups` ({groups})",
                 {"filters": self.filters, "groups": self.groups},
             )
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise PydanticCustomError(
-                "strides_dilation", "either `strides` or `dilation_rate` may be above 1, not both (as in Keras)"
-            )
+        strides_or_dilation(self.strides, self.dilation_rate)
         return self
 
     def _shape(self, shape: Shape) -> Shape:
@@ -70,10 +67,8 @@ class _Convolution(_Channels, _Affine, _Unmasked):
         return self._kernel_and_bias((*self.kernel_size, shape[-1] // self.groups, self.filters), self.filters)
 
     def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        return self._finish(context, w, self._convolve(x, w["kernel"]))
-
-    def _convolve(self, x: Value, kernel: Value) -> Value:
-        raise NotImplementedError
+        padding = "same" if self.padding == "same" else "valid"
+        return self._finish(context, w, conv(x, w["kernel"], self.strides, padding, self.dilation_rate, self.groups))
 
 
 class Conv1D(_Convolution):
@@ -104,14 +99,10 @@ class Conv1D(_Convolution):
     dilation_rate: Size1 = (1,)
     """Distance between the steps that a window reads."""
 
-    def _convolve(self, x: Value, kernel: Value) -> Value:
-        (width,), (dilation,), padding = self.kernel_size, self.dilation_rate, self.padding
-        if padding == "causal":
-            x, padding = pad(x, (((width - 1) * dilation, 0), (0, 0))), "valid"
-        image = reshape(x, (1, *x.shape))
-        flat = reshape(kernel, (1, *kernel.shape))
-        y = conv(image, flat, (1, *self.strides), padding, (1, dilation), self.groups)
-        return reshape(y, y.shape[1:])
+    def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
+        if self.padding == "causal":
+            x = pad(x, (((self.kernel_size[0] - 1) * self.dilation_rate[0], 0), (0, 0)))
+        return super()._output(context, w, x)
 
 
 class Conv2D(_Convolution):
@@ -152,6 +143,3 @@ class Conv2D(_Convolution):
     """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
     dilation_rate: Size2 = (1, 1)
     """Distance between the rows and columns that a window reads."""
-
-    def _convolve(self, x: Value, kernel: Value) -> Value:
-        return conv(x, kernel, self.strides, self.padding, self.dilation_rate, self.groups)

@@ -77,13 +77,7 @@ class _Depthwise(_Channels, _Biased, _Unmasked):
         return self._each_channel(x, w["kernel"])
 
     def _each_channel(self, x: Value, kernel: Value) -> Value:
-        """Images are convolved as they are; a sequence is an image of one row."""
-        if self.axes == 2:
-            (sh, sw), (dh, dw) = self.strides, self.dilation_rate  # type: ignore[misc]
-            return depthwise_conv(x, kernel, (sh, sw), self.padding, (dh, dw))
-        image, flat = reshape(x, (1, *x.shape)), reshape(kernel, (1, *kernel.shape))
-        y = depthwise_conv(image, flat, (1, self.strides[0]), self.padding, (1, self.dilation_rate[0]))
-        return reshape(y, y.shape[1:])
+        return depthwise_conv(x, kernel, self.strides, self.padding, self.dilation_rate)
 
 
 class DepthwiseConv1D(_Depthwise):

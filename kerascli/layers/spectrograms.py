@@ -18,13 +18,13 @@ from kerascli.initializers import STFT, Numbers, Window
 from kerascli.layer import Context, WeightSpec
 from kerascli.layers.arguments import Padding, _Channels, _Unmasked, rank
 from kerascli.layers.windows import AXES, outputs
+from kerascli.ops.convolution import conv
 from kerascli.ops.elementwise import add, arctan2, log, maximum, multiply, power, sqrt, square, subtract
 from kerascli.ops.ir import Array, Shape, ShapeError, Value, constant
 from kerascli.ops.linear import matmul
 from kerascli.ops.recurrent import reverse
 from kerascli.ops.reduction import max as largest
 from kerascli.ops.shape import concatenate, cut, permute, reshape, split
-from kerascli.ops.window import conv
 
 EPSILON = 1e-7
 """Keras's smallest power, and smallest magnitude, that has a logarithm."""

@@ -19,11 +19,9 @@ from kerascli.layers.arguments import (
     activated_shape,
     rank,
 )
-from kerascli.layers.windows import AXES
+from kerascli.layers.windows import AXES, strides_or_dilation
 from kerascli.ops.ir import Shape, ShapeError, Value
-from kerascli.ops.shape import reshape
-from kerascli.ops.transposed import conv_transpose, margins
-from kerascli.ops.window3d import conv3d_transpose
+from kerascli.ops.transposed import Extra, conv_transpose, margins
 
 
 def _not_negative(values: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -58,10 +56,7 @@ class _Transposed(_Channels, _Affine, _Unmasked):
     def _fits_together(self) -> Self:
         if any(extra >= stride for extra, stride in zip(self.output_padding or (), self.strides, strict=False)):
             raise PydanticCustomError("output_padding", "`output_padding` must be less than `strides`")
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise PydanticCustomError(
-                "strides_dilation", "either `strides` or `dilation_rate` may be above 1, not both (as in Keras)"
-            )
+        strides_or_dilation(self.strides, self.dilation_rate)
         return self
 
     def _shape(self, shape: Shape) -> Shape:
@@ -75,7 +70,7 @@ class _Transposed(_Channels, _Affine, _Unmasked):
                 raise ShapeError(f"nothing is left of {size} inputs with `strides` {stride}")
         return activated_shape(self.activation, (*extents, self.filters))
 
-    def _extra(self) -> tuple[int | None, ...]:
+    def _extra(self) -> Extra:
         """`output_padding` along each axis."""
         return self.output_padding or (None,) * self.axes
 
@@ -83,10 +78,8 @@ class _Transposed(_Channels, _Affine, _Unmasked):
         return self._kernel_and_bias((*self.kernel_size, self.filters, shape[-1]), self.filters)
 
     def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
-        return self._finish(context, w, self._spread(x, w["kernel"]))
-
-    def _spread(self, x: Value, kernel: Value) -> Value:
-        raise NotImplementedError
+        geometry = self.strides, self.padding, self._extra(), self.dilation_rate
+        return self._finish(context, w, conv_transpose(x, w["kernel"], *geometry))
 
 
 class Conv1DTranspose(_Transposed):
@@ -110,12 +103,6 @@ class Conv1DTranspose(_Transposed):
     """Steps more at the end of the output, fewer than `strides`; by default as many as Keras thinks fit."""
     dilation_rate: Size1 = (1,)
     """Distance between the steps that a window writes."""
-
-    def _spread(self, x: Value, kernel: Value) -> Value:
-        image, flat = reshape(x, (1, *x.shape)), reshape(kernel, (1, *kernel.shape))
-        strides, dilation = (1, *self.strides), (1, *self.dilation_rate)
-        y = conv_transpose(image, flat, strides, self.padding, (None, *self._extra()), dilation)  # type: ignore[arg-type]
-        return reshape(y, y.shape[1:])
 
 
 class Conv2DTranspose(_Transposed):
@@ -154,10 +141,6 @@ class Conv2DTranspose(_Transposed):
     dilation_rate: Size2 = (1, 1)
     """Distance between the rows and columns that a window writes."""
 
-    def _spread(self, x: Value, kernel: Value) -> Value:
-        extra = self.output_padding or (None, None)
-        return conv_transpose(x, kernel, self.strides, self.padding, extra, self.dilation_rate)
-
 
 class Conv3DTranspose(_Transposed):
     """Transposed convolution over volumes: (D, H, W, C) → (D', H', W', filters)."""
@@ -178,6 +161,3 @@ class Conv3DTranspose(_Transposed):
     """Planes, rows and columns more at the end, fewer than `strides`; by default as many as Keras thinks fit."""
     dilation_rate: Size3 = (1, 1, 1)
     """Distance between the planes, rows and columns that a window writes."""
-
-    def _spread(self, x: Value, kernel: Value) -> Value:
-        return conv3d_transpose(x, kernel, self.strides, self.padding, self._extra(), self.dilation_rate)

@@ -4,8 +4,6 @@ from kerascli.component import Example
 from kerascli.layers.arguments import Padding, Size3
 from kerascli.layers.convolutional import _Convolution
 from kerascli.layers.pooling import _GlobalPooling, _Pooling
-from kerascli.ops.ir import Value
-from kerascli.ops.window3d import conv3d
 
 
 class Conv3D(_Convolution):
@@ -28,9 +26,6 @@ class Conv3D(_Convolution):
     """`valid`: windows lie inside the input; `same`: zeros around it give ceil(input / stride) outputs."""
     dilation_rate: Size3 = (1, 1, 1)
     """Distance between the planes, rows and columns that a window reads."""
-
-    def _convolve(self, x: Value, kernel: Value) -> Value:
-        return conv3d(x, kernel, self.strides, self.padding, self.dilation_rate, self.groups)
 
 
 class MaxPooling3D(_Pooling):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pydantic_core import PydanticCustomError
+
 from kerascli.ops.ir import Shape, ShapeError
 
 AXES = {1: "steps, channels", 2: "height, width, channels", 3: "depth, height, width, channels"}
 """Names of a sample's axes, by the number of axes that a window slides along."""
+
+
+def strides_or_dilation(strides: Shape, dilation_rate: Shape) -> None:
+    """Refuse a layer in which both are above 1, as Keras does."""
+    if max(strides) > 1 and max(dilation_rate) > 1:
+        raise PydanticCustomError(
+            "strides_dilation", "either `strides` or `dilation_rate` may be above 1, not both (as in Keras)"
+        )
 
 
 def outputs(sizes: Shape, windows: Shape, strides: Shape, dilation: Shape, padding: str, window: str) -> Shape:

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from kerascli.ops.broadcast import broadcast_to
 from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
 from kerascli.ops.shape import reshape
-from kerascli.ops.window import Windows, pad
+from kerascli.ops.window import Windows, one_row, pad
 
 LONGEST_ROW = 2048
 """Numbers of a repeated kernel row: long enough to run fast, short enough to stay in the first-level cache."""
@@ -155,11 +155,14 @@ class DepthwiseKernelGradient(_Depthwise):
 def depthwise_conv(
     x: Value,
     kernel: Value,
-    strides: tuple[int, int] = (1, 1),
+    strides: Shape = (1, 1),
     padding: str = "valid",
-    dilation_rate: tuple[int, int] = (1, 1),
+    dilation_rate: Shape = (1, 1),
 ) -> Value:
-    """Each channel with `m` kernels of its own: x (H, W, C), kernel (kh, kw, C, m) → (a, b, C·m)."""
+    """Each channel with `m` kernels of its own: x (H, W, C), kernel (kh, kw, C, m) → (a, b, C·m); or sequences."""
+    if len(kernel.shape) == 3:
+        y = depthwise_conv(one_row(x), one_row(kernel), (1, *strides), padding, (1, *dilation_rate))
+        return reshape(y, y.shape[1:])
     kh, kw, channels, multiplier = kernel.shape
     windows = Windows((kh, kw), strides, dilation_rate)
     if padding == "same":

@@ -1,16 +1,21 @@
 """Transposed convolution: the adjoint of a convolution as a forward pass, a product and then windows added up.
 
-Legend: a b extents of the input, C its channels, kh kw the kernel, O filters, K = kh·kw·O.
+Legend: a b extents of the input, C its channels, O filters, K numbers of a window, … axes that windows slide along.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from kerascli.ops.ir import Shape, Value
 from kerascli.ops.linear import matmul, transpose_matrix
 from kerascli.ops.shape import reshape
-from kerascli.ops.window import Col2Im, Im2Col, Pairs, Windows, crop
+from kerascli.ops.window import Col2Im, Im2Col, Pairs, Windows, crop, one_row
+from kerascli.ops.window3d import SpreadWindows3
+
+Extra = tuple[int | None, ...]
+"""Places more at the end of each axis; None for as many as Keras thinks fit."""
 
 
 class SpreadRows(Col2Im):
@@ -35,7 +40,7 @@ def margins(reach: int, stride: int, padding: str, output_padding: int | None) -
 
 
 def spread_shape(
-    windows: Windows, shape: Shape, filters: int, padding: str, output_padding: tuple[int | None, ...]
+    windows: Windows, shape: Shape, filters: int, padding: str, output_padding: Extra
 ) -> tuple[Shape, Pairs]:
     """Of an input's shape: that of the array which takes all its windows, and what is cut off of it in the end."""
     each = zip(windows.reach(), windows.strides, output_padding, strict=True)
@@ -48,14 +53,19 @@ def spread_shape(
 def conv_transpose(
     x: Value,
     kernel: Value,
-    strides: tuple[int, int] = (1, 1),
+    strides: Shape = (1, 1),
     padding: str = "valid",
-    output_padding: tuple[int | None, int | None] = (None, None),
-    dilation_rate: tuple[int, int] = (1, 1),
+    output_padding: Extra = (None, None),
+    dilation_rate: Shape = (1, 1),
 ) -> Value:
-    """x (a, b, C), kernel (kh, kw, O, C) → (H, W, O), the shape that a convolution would have read."""
-    kh, kw, filters, channels = kernel.shape
-    windows = Windows((kh, kw), strides, dilation_rate)
+    """x (…, C), kernel (…, O, C) → (…, O), the shape that a convolution would have read."""
+    *extent, filters, channels = kernel.shape
+    if len(extent) == 1:
+        geometry = (1, *strides), padding, (None, *output_padding), (1, *dilation_rate)
+        y = conv_transpose(one_row(x), one_row(kernel), *geometry)
+        return reshape(y, y.shape[1:])
+    windows = Windows(tuple(extent), strides, dilation_rate)
     shape, cuts = spread_shape(windows, x.shape, filters, padding, output_padding)
-    rows = matmul(x, transpose_matrix(reshape(kernel, (kh * kw * filters, channels))))
-    return crop(x.trace.add(SpreadRows(windows, shape), rows), cuts)
+    rows = matmul(x, transpose_matrix(reshape(kernel, (prod(extent) * filters, channels))))
+    spread = SpreadRows(windows, shape) if len(extent) == 2 else SpreadWindows3(windows, shape)
+    return crop(x.trace.add(spread, rows), cuts)

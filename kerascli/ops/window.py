@@ -7,7 +7,7 @@ in p·q contiguous planes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from kerascli.ops.ir import Array, Call, Op, Shape, ShapeError, Site, Type, Value
 from kerascli.ops.linear import MatMul, RowsProduct, matmul, transpose_matrix
-from kerascli.ops.shape import concatenate, reshape, split
+from kerascli.ops.shape import reshape
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -328,27 +328,6 @@ def crop(x: Value, widths: Pairs) -> Value:
     return x.trace.add(Crop(widths), x) if any(map(any, widths)) else x
 
 
-def conv(
-    x: Value,
-    kernel: Value,
-    strides: tuple[int, int] = (1, 1),
-    padding: str = "valid",
-    dilation_rate: tuple[int, int] = (1, 1),
-    groups: int = 1,
-) -> Value:
-    """Two-dimensional cross-correlation: x (H, W, C), kernel (kh, kw, C / groups, O) → (a, b, O)."""
-    kh, kw, channels, filters = kernel.shape
-    windows = Windows((kh, kw), strides, dilation_rate)
-    if padding == "same":
-        x = pad(x, windows.same_padding(x.shape))
-    if groups > 1:
-        return grouped(x, kernel, groups, lambda part, own: conv(part, own, strides, "valid", dilation_rate))
-    matrix = reshape(kernel, (kh * kw * channels, filters))
-    columns = kw * channels < 16
-    cols = x.trace.add(Im2Col(windows, windows.outputs(x.shape), columns=columns), x)
-    return x.trace.add(ConvolutionProduct(columns), cols, matrix)
-
-
-def grouped(x: Value, kernel: Value, groups: int, convolve: Callable[[Value, Value], Value]) -> Value:
-    """The channels of x (..., C) in equal parts, each convolved with its share of a kernel (..., C / groups, O)."""
-    return concatenate([convolve(*pair) for pair in zip(split(x, groups), split(kernel, groups), strict=True)], -1)
+def one_row(x: Value) -> Value:
+    """A sequence, or the kernel of one, as an image of one row."""
+    return reshape(x, (1, *x.shape))

@@ -1,6 +1,6 @@
-"""Convolution over volumes (D, H, W, C): windows as rows for a product, and their adjoint.
+"""Windows over volumes (D, H, W, C) as rows for a product, and their adjoint.
 
-Legend: n samples, a b c extents of the output, C channels, O filters, K numbers of a window: its extent times C.
+Legend: a b c extents of the output, C channels, K numbers of a window: its extent times C.
 """
 
 from __future__ import annotations
@@ -12,12 +12,7 @@ from math import prod
 import numpy as np
 
 from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
-from kerascli.ops.linear import matmul, transpose_matrix
-from kerascli.ops.shape import reshape
-from kerascli.ops.transposed import spread_shape
-from kerascli.ops.window import Windows, crop, grouped, pad
-
-Triple = tuple[int, int, int]
+from kerascli.ops.window import Windows
 
 
 class GatherWindows3(Op):
@@ -58,30 +53,3 @@ class SpreadWindows3(Op):
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (y.trace.add(GatherWindows3(self.windows), dy),)
-
-
-def conv3d(x: Value, kernel: Value, strides: Triple, padding: str, dilation_rate: Triple, groups: int = 1) -> Value:
-    """x (D, H, W, C), kernel (kd, kh, kw, C / groups, O) → (a, b, c, O)."""
-    *extent, channels, filters = kernel.shape
-    windows = Windows(tuple(extent), strides, dilation_rate)
-    if padding == "same":
-        x = pad(x, windows.same_padding(x.shape))
-    if groups > 1:
-        return grouped(x, kernel, groups, lambda part, own: conv3d(part, own, strides, "valid", dilation_rate))
-    return matmul(x.trace.add(GatherWindows3(windows), x), reshape(kernel, (prod(extent) * channels, filters)))
-
-
-def conv3d_transpose(
-    x: Value,
-    kernel: Value,
-    strides: Triple,
-    padding: str,
-    output_padding: tuple[int | None, ...],
-    dilation_rate: Triple,
-) -> Value:
-    """x (a, b, c, C), kernel (kd, kh, kw, O, C) → (D, H, W, O): see ops/transposed.py."""
-    *extent, filters, channels = kernel.shape
-    windows = Windows(tuple(extent), strides, dilation_rate)
-    shape, cuts = spread_shape(windows, x.shape, filters, padding, output_padding)
-    rows = matmul(x, transpose_matrix(reshape(kernel, (prod(extent) * filters, channels))))
-    return crop(x.trace.add(SpreadWindows3(windows, shape), rows), cuts)

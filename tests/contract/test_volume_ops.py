@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kerascli.ops.convolution import conv
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Weight
 from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.transposed import conv_transpose
-from kerascli.ops.window import conv
-from kerascli.ops.window3d import conv3d, conv3d_transpose
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
 
@@ -61,8 +60,8 @@ def test_transposed_convolution_is_the_adjoint_of_convolution() -> None:
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_windows_over_volumes(padding: str) -> None:
-    check(lambda x, w: conv3d(x, w, (1, 2, 1), padding, (1, 1, 1), 2), VOLUME, {"w": normal(2, 3, 2, 2, 4)})
-    check(lambda x, w: conv3d(x, w, (1, 1, 1), padding, (1, 1, 2)), VOLUME, {"w": normal(2, 3, 2, 4, 3)})
+    check(lambda x, w: conv(x, w, (1, 2, 1), padding, (1, 1, 1), 2), VOLUME, {"w": normal(2, 3, 2, 2, 4)})
+    check(lambda x, w: conv(x, w, (1, 1, 1), padding, (1, 1, 2)), VOLUME, {"w": normal(2, 3, 2, 4, 3)})
     check(lambda x: max_pool(x, (2, 3, 2), (2, 1, 2), padding), VOLUME)
     check(lambda x: average_pool(x, (2, 3, 2), (2, 1, 2), padding), VOLUME)
 
@@ -70,7 +69,7 @@ def test_windows_over_volumes(padding: str) -> None:
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_transposed_convolution_over_volumes(padding: str) -> None:
     check(
-        lambda x, w: conv3d_transpose(x, w, (1, 2, 3), padding, (None, None, None), (1, 1, 1)),
+        lambda x, w: conv_transpose(x, w, (1, 2, 3), padding, (None, None, None), (1, 1, 1)),
         VOLUME,
         {"w": normal(2, 3, 2, 3, 4)},
     )

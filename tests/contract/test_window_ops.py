@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from kerascli.ops.batch_norm import batch_norm
+from kerascli.ops.convolution import conv
 from kerascli.ops.elementwise import square
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value
 from kerascli.ops.linear import bias_add, column_sums, matmul, transpose_matrix
 from kerascli.ops.pooling import average_pool, max_pool
-from kerascli.ops.window import Phase, Unphase, conv, crop, pad
+from kerascli.ops.window import Phase, Unphase, crop, pad
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
 

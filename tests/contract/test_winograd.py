@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kerascli.ops.convolution import conv
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
-from kerascli.ops.window import conv, phase, unphase
+from kerascli.ops.window import phase, unphase
 from kerascli.ops.winograd import Patches, PatchesAdjoint, patch_convolution, tile_convolution
 from kerascli.program.interpret import evaluate
 from tests.gradients import check

@@ -11,13 +11,14 @@ from kerascli.engine.machine import Machine
 from kerascli.engine.memory import SharedMemory
 from kerascli.ops.activation import Relu, Tanh
 from kerascli.ops.batch_norm import batch_norm
+from kerascli.ops.convolution import conv
 from kerascli.ops.elementwise import Add, Multiply, add, multiply
 from kerascli.ops.ir import Array, Input, Op, Scope, Shape, Trace, Type, Value, Weight
 from kerascli.ops.linear import BiasAdd, bias_add, matmul
 from kerascli.ops.pooling import MaxPool, average_pool, max_pool
 from kerascli.ops.reduction import weighted_sum
 from kerascli.ops.shape import reshape
-from kerascli.ops.window import Im2Col, Phase, Unphase, conv
+from kerascli.ops.window import Im2Col, Phase, Unphase
 from kerascli.ops.winograd import OutputTransform, Patches, TileProduct, TileTransform
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
