@@ -1,4 +1,6 @@
-"""All that the spec alone can show, stage by stage: text, values, graph, and the loss against its targets."""
+"""All that the spec alone can show, stage by stage: text, values, graph, the loss against its targets, the model's
+operations, and the files that training will write.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kerascli import keras_backend
-from kerascli.errors import Failure, Problem
+from kerascli import keras_backend, keras_config
+from kerascli.errors import Failure, Problem, SpecFailure
 from kerascli.graph import Graph, infer, peek
 from kerascli.objective import Objective, objective
 from kerascli.outline import outline
+from kerascli.program.build import trace_forward
 from kerascli.sources.base import Signature
 from kerascli.spec import Loaded, load
 
@@ -49,6 +52,9 @@ def checked(loaded: Loaded) -> Checked:
     signature = peek(loaded, drafts)
     graph = infer(loaded, drafts, signature)
     found = Checked(loaded, signature, graph, objective(loaded, graph, signature))
+    if problems := keras_config.problems(graph):
+        raise SpecFailure(problems)
+    trace_forward(graph, training=True)  # masks are made here: one that fits no attention is told
     require_packages(loaded)
     return found
 
@@ -62,8 +68,7 @@ def require_packages(loaded: Loaded) -> None:
     for index, callback in enumerate(loaded.spec.callbacks):
         if callback.requires and importlib.util.find_spec(callback.requires) is None:
             name = type(callback).__name__
-            node = loaded.document.node(("callbacks", index))
-            where = node.parts["type"].span if "type" in node.parts else node.span
+            where = loaded.document.type_span(("callbacks", index))
             message = f"{name} needs the package `{callback.requires}`, which is not installed"
             help = f'`pip install "kerascli[{callback.requires}]"`, or leave {name} out'
             problems.append(Problem("E516", message, where, help=help))

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from math import prod
 
 from kerascli.draft import Draft
-from kerascli.errors import Failure, Problem, SpecFailure
+from kerascli.errors import Failure, Problem, Span, SpecFailure
 from kerascli.host import evaluate, hosted, learn, learnt, misplaced, misread, raw_inputs
 from kerascli.layer import Layer, WeightSpec
 from kerascli.layers.structure import PSEUDO, Input, _Entry, _Exit, _Part
@@ -52,6 +52,8 @@ class Node:
     trainable: bool = True
     inside: str = ""
     """The nested model that it is a layer of, such as `encoder`, whose layers are called `encoder/dense`."""
+    where: Span | None = None
+    """Where messages say that it is written."""
 
     @property
     def title(self) -> str:
@@ -76,6 +78,13 @@ class Graph:
     def layers(self) -> tuple[Node, ...]:
         """The nodes that are layers: all but those that only pass on what another made."""
         return tuple(node for node in self.nodes if not isinstance(node.layer, PSEUDO))
+
+    def calls(self) -> Iterator[tuple[Node, list[Shape]]]:
+        """Each layer that reads others, and the shapes of what it reads."""
+        shapes = {node.name: node.shape for node in self.nodes}
+        for node in self.layers:
+            if node.inputs:
+                yield node, [shapes[name] for name in node.inputs]
 
     @cached_property
     def computed(self) -> Graph:
@@ -179,13 +188,13 @@ def infer(loaded: Loaded, outline: Outline, signature: Signature) -> Graph:
     if stateful and not problems:
         problems += _whole_batches(loaded, stateful, signature.sizes)
     elsewhere = {d.name for d, *_ in faults}  # told already, with the better mend
-    problems += _without_gradient(loaded, [node for node in nodes if node.name not in elsewhere])
+    problems += _without_gradient([node for node in nodes if node.name not in elsewhere])
     if problems:
         raise SpecFailure(problems)
     return Graph(nodes, outline.inputs, outline.outputs, loaded.spec.training.batch_size if stateful else None)
 
 
-def _without_gradient(loaded: Loaded, nodes: Sequence[Node]) -> Iterator[Problem]:
+def _without_gradient(nodes: Sequence[Node]) -> Iterator[Problem]:
     """Layers that no gradient goes through, where a layer before them is trained."""
     trained: dict[str, Node] = {}
     for node in nodes:
@@ -195,7 +204,7 @@ def _without_gradient(loaded: Loaded, nodes: Sequence[Node]) -> Iterator[Problem
             message = f"{node.title} has no gradient, and stands after a layer that is trained"
             label = f"{before.title} would not learn through it"
             help = f"put it before all layers that are trained, or give `{before.name}` `trainable: false`"
-            yield Problem("E317", message, span_of(loaded, node.path), label, help)
+            yield Problem("E317", message, node.where, label, help)
         if any(spec.trainable for spec in node.weights) and node.trainable:
             trained[node.name] = node
         elif before:
@@ -239,7 +248,7 @@ class _Builder:
         else:
             found = self.inner(draft)
         if found:
-            self.nodes[draft.name] = found
+            found = self.nodes[draft.name] = replace(found, where=span_of(self.loaded, draft.path))
         return found
 
     def fail(self, code: str, draft: Draft, message: str, label: str = "", help: str = "") -> None:

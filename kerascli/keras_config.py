@@ -7,6 +7,7 @@ spelled out here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,17 @@ def model(graph: Graph, name: str, compiled: Config | None = None) -> Config:
     if is_stack(graph):
         return sequential(seen, name, compiled or {})
     return functional(seen, name, True, compiled or {})
+
+
+def problems(graph: Graph) -> list[Problem]:
+    """What of a graph's layers these files have no words for."""
+    found = []
+    for node, shapes in graph.calls():
+        try:
+            layer(node.layer, node.name, shapes)
+        except Failure as failure:
+            found += [replace(p, message=f"{node.title}: {p.message}", where=node.where) for p in failure.problems]
+    return found
 
 
 def sequential(seen: View, name: str, compiled: Config) -> Config:
@@ -247,7 +259,8 @@ def activation(function: Activation | None) -> str | Config:
         return name
     if name not in ACTIVATION_LAYERS:
         message = f"Keras's files cannot hold the activation `{name}` with arguments"
-        raise Failure(Problem("E601", message, help="use its defaults"))
+        mend = "another activation" if any(f.is_required() for f in kind.model_fields.values()) else "its defaults"
+        raise Failure(Problem("E601", message, help=f"they know a function by its name alone: use {mend}"))
     config = {"name": snake_case(ACTIVATION_LAYERS[name]), "trainable": True, "dtype": policy(), **fields}
     return {
         "module": MODULES["layer"],

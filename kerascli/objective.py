@@ -143,7 +143,7 @@ class _Matcher:
         if last == "softmax" and node.shape[-1:] == (1,):
             help = "use sigmoid with binary_crossentropy, or a unit for each class"
             message = f"softmax over the one number of `{node.name}` is always 1"
-            self.warn("E321", message, self.span(node.path), help)
+            self.warn("E321", message, node.where, help)
         elif doubt := loss.doubt(last):
             self.warn("E320", f"{doubt[0]} (`{node.name}`)", where, doubt[1])
 
@@ -229,14 +229,13 @@ class _Matcher:
         return ("loss", output) if isinstance(self.loaded.spec.loss, Mapping) else ("loss",)
 
     def span(self, place: Place) -> Span:
-        node = self.loaded.document.node(place)
-        return node.parts["type"].span if "type" in node.parts else node.span
+        return self.loaded.document.type_span(place)
 
     def note(self, code: str, message: str, where: Span, label: str = "", help: str = "") -> bool:
         self.problems.append(Problem(code, message, where, label, help))
         return False
 
-    def warn(self, code: str, message: str, where: Span, help: str) -> None:
+    def warn(self, code: str, message: str, where: Span | None, help: str) -> None:
         self.warnings.append(Problem(code, message, where, help=help, warning=True))
 
 

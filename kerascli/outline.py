@@ -49,8 +49,7 @@ def outline(loaded: Loaded) -> Outline:
 
 def span_of(loaded: Loaded, place: Place) -> Span:
     """A layer's place: that of its type, where it says one."""
-    node = loaded.document.node(place)
-    return node.parts["type"].span if "type" in node.parts else node.span
+    return loaded.document.type_span(place)
 
 
 def _ordered(drafts: list[Draft], loaded: Loaded, problems: list[Problem]) -> list[Draft]:

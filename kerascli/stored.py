@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kerascli import graph, keras_archive, keras_config, keras_files, yamltext
-from kerascli.errors import Failure, Problem
+from kerascli.errors import Failure, Problem, Span
 from kerascli.exporters import exporter
 from kerascli.exporters.base import ATTACHED, PREPROCESSING, RESOLVED, SIGNATURE, Trained
 from kerascli.exporters.quantization import packed, unpacked
 from kerascli.exporters.readback import Check, check, largest_difference, predictions, samples, unreadable
-from kerascli.graph import Graph
+from kerascli.graph import Graph, Node
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.predictions import readings
@@ -22,6 +23,7 @@ from kerascli.preprocessing import Preprocessing
 from kerascli.run import Run, resume_command
 from kerascli.sources.base import InputInfo, Signature, TargetInfo
 from kerascli.spec import Loaded, read
+from kerascli.yamltext import Document
 
 __all__ = ["PREPROCESSING", "RESOLVED", "SIGNATURE", "Exported", "Stored", "export", "signature", "signature_facts"]
 LIMIT = 2**28
@@ -48,8 +50,27 @@ class Stored:
 
     @cached_property
     def graph(self) -> Graph:
-        """Built from the signature noted at training, so that the data need not be there any more."""
-        return graph.build(self.loaded, self.signature)
+        """Built from the signature noted at training, so that the data need not be there any more.
+
+        Messages show its layers in `spec.yaml`, as the user wrote them; an exported file has no lines to show.
+        """
+        found = graph.build(self.loaded, self.signature)
+        return replace(found, nodes=tuple(replace(node, where=self._where(node)) for node in found.nodes))
+
+    def _where(self, node: Node) -> Span | None:
+        """A layer's place in `spec.yaml`; in `resolved.yaml` where another stands there, for `--set` has changed it."""
+        if self.run is None:
+            return None
+        written, trained = (_kind(document, node) for document in (self._written, self.loaded.document))
+        return self._written.type_span(node.path) if written == trained else node.where
+
+    @cached_property
+    def _written(self) -> Document:
+        """The spec as the user wrote it, if it can be read still."""
+        try:
+            return yamltext.read(self.path / "spec.yaml")
+        except Failure:
+            return self.loaded.document
 
     @cached_property
     def signature(self) -> Signature:
@@ -145,6 +166,12 @@ def export(
     if verify:
         found = check(trained.graph, trained.weights, lambda inputs: writer.read_back(files, trained, inputs))
     return Exported(tuple(files), found, full, less, rounded)
+
+
+def _kind(document: Document, node: Node) -> Any:
+    """What the type of the layer is at a node's place of a spec."""
+    value = document.node(node.path).value
+    return value["type"] if isinstance(value, Mapping) and "type" in value else value
 
 
 def signature_facts(found: Signature) -> dict[str, Any]:

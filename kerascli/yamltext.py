@@ -85,6 +85,11 @@ class Document:
         """Where the value at `place` is written."""
         return self.node(place).span
 
+    def type_span(self, place: tuple[Any, ...]) -> Span:
+        """Where a component says its type, such as a layer; the component itself where it is but a word."""
+        node = self.node(place)
+        return node.parts["type"].span if "type" in node.parts else node.span
+
     def key_span(self, place: tuple[Any, ...]) -> Span:
         """Where the last key of `place` is written."""
         return self.node(place[:-1]).keys.get(place[-1]) or self.span(place)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kerascli.errors import Failure, Problem
+from kerascli import keras_config
+from kerascli.errors import Problem
 from kerascli.exporters.readback import Reading, run_keras
 from kerascli.graph import Graph
-from kerascli.keras_config import model
 from kerascli.keras_layout import OptimizerState
 from kerascli.ops.ir import Array
 from kerascli.predictions import Reading as Scores
@@ -69,11 +69,7 @@ class KerasExporter(Exporter):
     suffix = ""
 
     def problems(self, graph: Graph) -> list[Problem]:
-        try:
-            model(graph, "model")
-        except Failure as failure:
-            return failure.problems
-        return []
+        return keras_config.problems(graph)
 
     def read_back(self, written: list[Path], trained: Trained, inputs: Mapping[str, Array]) -> Reading:
         return run_keras(written, trained.graph, inputs)

@@ -17,16 +17,16 @@ class H5(KerasExporter):
 
     def problems(self, graph: Graph) -> list[Problem]:
         """Keras reads an `axis` back from this form where it is one number alone, and takes `dot` for a function."""
-        found = super().problems(graph)
-        config = {} if found else keras_config.model(graph, "model")["config"]
-        for layer in config.get("layers", ()):
-            kind, axis = layer["class_name"], layer["config"].get("axis", 0)
-            if kind == "GroupQueryAttention" or layer["config"].get("score_mode") == "dot":
-                message = f"Keras cannot read {kind} from its legacy HDF5"
-                found.append(Problem("E603", message, help="export to `keras` instead"))
-            if isinstance(axis, list) and len(axis) != 1:
-                message = f"Keras cannot read {kind} with axis {axis} from its legacy HDF5"
-                found.append(Problem("E603", message, help="export to `keras` instead"))
+        if found := super().problems(graph):
+            return found
+        for node, shapes in graph.calls():
+            entry = keras_config.layer(node.layer, node.name, shapes)
+            kind, config = entry["class_name"], entry["config"]
+            axis = config.get("axis", 0)
+            why = f" with axis {axis}" if isinstance(axis, list) and len(axis) != 1 else ""
+            if why or kind == "GroupQueryAttention" or config.get("score_mode") == "dot":
+                message = f"Keras cannot read {node.title}{why} from its legacy HDF5"
+                found.append(Problem("E603", message, node.where, help="export to `keras` instead"))
         return found
 
     def write(self, trained: Trained, path: Path) -> list[Path]:

@@ -48,15 +48,15 @@ class Numpy(Exporter):
 
     def problems(self, graph: Graph) -> list[Problem]:
         """Layers that read texts, and those whose operations have no plain form, all of them."""
-        found = []
+        found, help = [], "export to `keras` instead, which keeps such layers"
         for node in hosted(graph.nodes):
             message = f"a NumPy file cannot hold {node.title}: it works on the data before they enter the net"
-            found.append(Problem("E603", message, help="export to `keras` instead, which keeps such layers"))
+            found.append(Problem("E603", message, node.where, help=help))
         for node in unknown(graph).values():
             message = f"a NumPy file cannot hold {node.title}"
             if getattr(node.layer, "stateful", False):
                 message += ": it keeps its states from batch to batch"
-            found.append(Problem("E603", message, help="export to `keras` instead"))
+            found.append(Problem("E603", message, node.where, help=help))
         return found
 
     def write(self, trained: Trained, path: Path) -> list[Path]:

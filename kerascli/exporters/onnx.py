@@ -65,10 +65,10 @@ class Onnx(Exporter):
         help = "export to `keras` instead, which keeps such layers"
         for node in hosted(graph.nodes):
             if reason := refusal(node.layer):
-                found.append(Problem("E603", f"an ONNX file cannot hold {node.title}: {reason}", help=help))
+                found.append(Problem("E603", f"an ONNX file cannot hold {node.title}: {reason}", node.where, help=help))
         for node, reason in unknown(graph).values():
             message = f"an ONNX file cannot hold {node.title}: {reason or 'ONNX has no operators for what it computes'}"
-            found.append(Problem("E603", message, help=help))
+            found.append(Problem("E603", message, node.where, help=help))
         return found
 
     def write(self, trained: Trained, path: Path) -> list[Path]:

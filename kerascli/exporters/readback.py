@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from kerascli.graph import Graph, Node
 from kerascli.host import hosted
 from kerascli.layers.lookup import IntegerLookup
 from kerascli.layers.structure import Input
-from kerascli.ops.ir import Array
+from kerascli.ops.ir import Array, Carried
 from kerascli.program.build import trace_forward
 from kerascli.program.interpret import evaluate
 
@@ -79,7 +80,7 @@ def _sample(graph: Graph, node: Node, rng: np.random.Generator) -> Array:
     readers = [other.layer for other in graph.nodes if node.name in other.inputs]
     counts = [n for layer in readers for key in COUNTS if isinstance(n := getattr(layer, key, None), int)]
     words = [word for layer in readers if isinstance(layer, IntegerLookup) for word in layer.words]
-    shape = (SAMPLES, *node.shape)
+    shape = (graph.batch or SAMPLES, *node.shape)
     if words:
         return rng.choice([*words, *range(len(words))], shape).astype(node.dtype)
     if counts:
@@ -97,9 +98,12 @@ def unreadable(graph: Graph) -> str:
 
 def predictions(graph: Graph, weights: Mapping[str, Array], inputs: Mapping[str, Array]) -> dict[str, Array]:
     """What the model itself gives."""
-    values = trace_forward(graph, training=False).values
+    forward, rows = trace_forward(graph, training=False), len(next(iter(inputs.values())))
     feeds = {f"x:{name}": x for name, x in graph.served(inputs).items()} | dict(weights)
-    found = evaluate([values[name] for name in graph.outputs], feeds, SAMPLES, np.float32)
+    for value in forward.trace.values:
+        if isinstance(value.op, Carried):
+            feeds[value.op.name] = np.zeros((rows, *value.shape), np.float32)
+    found = evaluate([forward.values[name] for name in graph.outputs], feeds, rows, np.float32)
     return dict(zip(graph.outputs, found, strict=True))
 
 
@@ -161,9 +165,18 @@ def run_python(
         except subprocess.TimeoutExpired:
             return Reading(failed=f"the reader took more than {SECONDS} seconds")
         if done.returncode or not found.is_file():
-            return Reading(failed=(done.stderr.strip().splitlines() or ["the reader gave nothing"])[-1])
+            return Reading(failed=_last_words(done.stderr))
         with np.load(found, allow_pickle=False) as arrays:
             outputs = [arrays[f"output_{k}"] for k in range(len(arrays.files))]
     if len(outputs) != len(graph.outputs):
         return Reading(failed=f"{len(outputs)} outputs were read, not {len(graph.outputs)}")
     return Reading(dict(zip(graph.outputs, outputs, strict=True)))
+
+
+def _last_words(said: str) -> str:
+    """What the last exception of a reader says first: Keras appends its arguments, and JAX a remark."""
+    paragraphs = re.split(r"^(?=[\w.]+(?:Error|Exception): )", said, flags=re.MULTILINE)
+    words = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", paragraphs[-1]).splitlines() if line.strip()]
+    if len(paragraphs) == 1:
+        return words[-1] if words else "the reader gave nothing"
+    return " ".join(words[:2])

@@ -21,7 +21,6 @@ from kerascli.inspection.facts import (
 from kerascli.inspection.look import Seen
 from kerascli.inspection.net import embeddings, first_readers, learns_unscaled
 from kerascli.layers.preprocessing import Rescaling
-from kerascli.outline import span_of
 from kerascli.spec import Loaded
 
 LARGE = 20.0
@@ -288,7 +287,7 @@ def _scale(context: Context, name: str, facts: InputFacts, train: Numbers) -> It
         help = help or "put `Normalization` before it: it learns mean and deviation from the training split"
         if facts.kind == "table":
             help = "let the columns be scaled: `scale: standard` is the default of `features`"
-        yield Finding("unscaled", "warning", message, help, span_of(context.loaded, reader.path))
+        yield Finding("unscaled", "warning", message, help, reader.where)
     for node in first_readers(graph.computed, name):
         if isinstance(node.layer, Rescaling) and isinstance(node.layer.scale, (int, float)):
             scale, offset = float(node.layer.scale), node.layer.offset
@@ -297,7 +296,7 @@ def _scale(context: Context, name: str, facts: InputFacts, train: Numbers) -> It
             if ends[1] - ends[0] < SMALL and largest <= 1:
                 message = f"{title} is in {train.minimum:.3g} … {train.maximum:.3g} already, and {node.title} leaves "
                 message += f"{ends[0]:.2g} … {ends[1]:.2g} of it"
-                where = span_of(context.loaded, node.path)
+                where = node.where
                 yield Finding("scaled_twice", "warning", message, f"drop {node.title}", where)
 
 
@@ -307,7 +306,7 @@ def _tokens(context: Context, name: str, facts: InputFacts) -> Iterator[Finding]
         return
     where, title = context.at("dataset"), f"input `{name}`"
     for node, table in embeddings(graph.computed, name):
-        place = span_of(context.loaded, node.path)
+        place = node.where
         largest = max(found.largest for found in facts.tokens.values())
         smallest = min(found.smallest for found in facts.tokens.values())
         if largest >= table.input_dim or smallest < 0:

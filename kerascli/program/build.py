@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
 
-from kerascli.errors import Failure, Problem
+from kerascli.errors import Problem, SpecFailure
 from kerascli.graph import Graph
 from kerascli.layer import MASKED, Context
 from kerascli.layers.structure import PSEUDO, _Part
@@ -96,7 +96,7 @@ def trace_forward(graph: Graph, training: bool) -> _Forward:
             forward.masks[node.name] = node.layer.mask(context, *xs)
         except ShapeError as error:  # shapes fit, or the graph would have told: it is a mask that does not
             message = f"{node.title} does not fit the masks of its input: {error}"
-            raise Failure(Problem("E301", message, help=error.help), exit_code=2) from error
+            raise SpecFailure(Problem("E301", message, node.where, help=error.help)) from error
         if masks != written:
             forward.written[node.name] = node.layer.mask(replace(context, masks=written), *xs)
         for name in node.layer.arguments(node.inputs)[0] if node.layer.ends_masks else ():

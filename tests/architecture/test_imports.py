@@ -18,10 +18,11 @@ layer layers losses metrics optimizers
 text dates columns features encoders
 images preprocessing data templates sources callbacks
 diagnose overrides search spec
-draft reuse expand outline host graph objective keras_backend check
+draft reuse expand outline host graph objective
 program engine
+keras_graph keras_config keras_backend check
 model bounds feed runner trainer adaptation diagnosis
-keras_graph keras_config keras_layout keras_archive confined keras_files keras_named predictions exporters
+keras_layout keras_archive confined keras_files keras_named predictions exporters
 curves run checkpoint stored engines
 outcome resume training launch verify importer
 inspection

@@ -7,12 +7,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kerascli.exporters.readback import Reading, check, run_python
+from kerascli.graph import Graph
+from kerascli.model import Model
+from kerascli.ops.ir import Array
 from kerascli.run import find
+from kerascli.runner import Runner
 from kerascli.stored import Stored
 from tests.cli.session import Shell
 
@@ -177,6 +183,52 @@ training: {epochs: 1}
     for form, name in (("numpy", "words.py"), ("onnx", "words.onnx")):
         answer = shell("export", "latest", "--format", form)
         assert answer.code == 1 and "StringLookup `look`" in answer.err and not (shell.folder / name).exists()
+
+
+STATEFUL = """
+name: keeps
+dataset: {type: synthetic, kind: classification, samples: 12, shape: [3, 2], classes: 3}
+layers:
+  - {type: LSTM, units: 2, stateful: true, name: kept}
+  - {type: Dense, units: 3}
+loss: sparse_categorical_crossentropy
+training: {batch_size: 4}
+"""
+
+
+def test_a_layer_that_a_form_cannot_hold_is_shown_where_the_spec_writes_it(shell: Shell) -> None:
+    shell.write(STATEFUL, "keeps.yaml")
+    assert shell("train", "keeps.yaml", "-q", "--run-name", "plain").code == 0
+    answer = shell("export", "plain", "--format", "numpy")
+    assert answer.code == 1 and "/spec.yaml:5:12\n" in answer.err and "cannot hold LSTM `kept`" in answer.err
+    changed = ("--set", "layers[0].type=GRU", "--run-name", "changed", "-q")
+    assert shell("train", "keeps.yaml", *changed).code == 0  # that text has another layer there
+    answer = shell("export", "changed", "--format", "numpy", "--json")
+    (problem,) = answer.document["problems"]
+    assert problem["message"].startswith("a NumPy file cannot hold GRU") and problem["file"].endswith("resolved.yaml")
+    assert shell("export", "plain", "--format", "keras", "-o", "plain.keras", "--no-verify").code == 0
+    answer = shell("export", "plain.keras", "--format", "numpy", "--json")
+    assert [problem["file"] for problem in answer.document["problems"]] == [None]
+
+
+def test_what_is_read_back_gets_whole_batches_where_a_layer_needs_them(shell: Shell) -> None:
+    shell.write(STATEFUL, "keeps.yaml")
+    assert shell("train", "keeps.yaml", "-q").code == 0
+    stored = Stored(find("latest", shell.folder / "runs"))
+    weights, runner = stored.weights(), Runner(Model.stored(stored.loaded, stored.signature), 1)
+    runner.parameters.load(weights)
+
+    def read(inputs: Mapping[str, Array]) -> Reading:
+        with runner.session:
+            return Reading(runner.predict(inputs))
+
+    assert check(stored.graph, weights, read).passed
+
+
+def test_of_what_a_reader_says_the_error_is_shown() -> None:
+    said = "Traceback:\n  line\nValueError: It met an error.\n\n\x1b[1mThe size is wrong.\x1b[0m\n\nArguments:\n  x"
+    failed = run_python(f"import sys; sys.exit({said!r})", Graph((), (), ()), {}).failed
+    assert failed == "ValueError: It met an error. The size is wrong."
 
 
 def test_the_help_names_the_forms(shell: Shell) -> None:
