@@ -5,8 +5,6 @@ is a direct subclass of Component that sets `family`; every further subclass who
 member and registers itself. A field annotated with a family accepts a mapping with `type`, or the bare type name.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import importlib
@@ -74,7 +72,7 @@ class Component(BaseModel):
     aliases: ClassVar[tuple[str, ...]] = ()
     """Keras's other identifiers, such as `mse`; the snake_case of the class name is one where the family says so."""
     examples: ClassVar[tuple[Example, ...]] = ()
-    members: ClassVar[dict[str, type[Component]]] = {}
+    members: ClassVar = dict[str, "type[Component]"]()
     """Of a family: its members by class name."""
     snake_names: ClassVar[bool] = False
     """Of a family: whether Keras also takes the snake_case class name (optimizers, losses, metrics, initializers …)."""
@@ -131,20 +129,20 @@ class Component(BaseModel):
         return member.model_validate({k: v for k, v in value.items() if k != "type"})  # type: ignore[return-value]
 
     @classmethod
-    def find(cls, name: str) -> type[Component] | None:
+    def find(cls, name: str) -> "type[Component] | None":
         """The member of this family that Keras knows under `name`; no more of the family is imported than it takes."""
         if module := _classes(cls.family).get(name):
             importlib.import_module(module)
         return cls.loaded_names().get(name) or cls.names().get(name)
 
     @classmethod
-    def names(cls) -> dict[str, type[Component]]:
+    def names(cls) -> dict[str, "type[Component]"]:
         """Every identifier of the family and the member it stands for, class names first."""
         load_family(cls.family)
         return cls.loaded_names()
 
     @classmethod
-    def loaded_names(cls) -> dict[str, type[Component]]:
+    def loaded_names(cls) -> dict[str, "type[Component]"]:
         """The same of what is imported so far."""
         found = dict(cls.members)
         for member in cls.members.values():

@@ -30,7 +30,7 @@ class Initializer(Component):
     def check(self, shape: Shape) -> None:
         """Raise ShapeError where this rule cannot fill that shape."""
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         """An array of that shape; the caller casts it to the weight's dtype."""
         raise NotImplementedError
 
@@ -41,7 +41,7 @@ class Zeros(Initializer):
     aliases = ("zero",)
     examples = (Example(),)
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return np.zeros(shape, np.float32)
 
 
@@ -51,7 +51,7 @@ class Ones(Initializer):
     aliases = ("one",)
     examples = (Example(),)
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return np.ones(shape, np.float32)
 
 
@@ -63,7 +63,7 @@ class Constant(Initializer):
     value: float = 0.0
     """The value."""
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return np.full(shape, self.value, np.float64)
 
 
@@ -80,7 +80,7 @@ class Identity(Initializer):
         if len(shape) != 2:
             raise ShapeError(f"Identity fills matrices only, but the weight is {list(shape)}")
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         self.check(shape)
         rows, columns = shape
         return np.multiply(np.eye(rows, columns), self.gain)
@@ -132,7 +132,7 @@ class STFT(Initializer):
         if isinstance(self.window, tuple) and len(self.window) != shape[0]:
             raise ShapeError(f"STFT's window has {len(self.window)} values, but the frame length is {shape[0]}")
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         self.check(shape)
         frame, _, frequencies = shape
         angle = np.pi * np.outer(np.arange(frame), np.arange(frequencies)) / max(frequencies - 1, 1)
@@ -160,11 +160,11 @@ class _Random(Initializer):
     seed: int | None = Field(None, ge=0)
     """Seed of this weight alone; by default its numbers come from the seed of the spec."""
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         self.check(shape)
         return self._fill(shape, rng if self.seed is None else np.random.default_rng(self.seed))
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         raise NotImplementedError
 
 
@@ -179,7 +179,7 @@ class RandomNormal(_Random):
     stddev: float = Field(0.05, ge=0)
     """Standard deviation of the values."""
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return _normal(shape, rng, self.mean, self.stddev)
 
 
@@ -193,7 +193,7 @@ class TruncatedNormal(_Random):
     stddev: float = Field(0.05, ge=0)
     """Standard deviation before the cut; that of the values is 0.88 times as large."""
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return _truncated_normal(shape, rng, self.mean, self.stddev)
 
 
@@ -208,7 +208,7 @@ class RandomUniform(_Random):
     maxval: float = 0.05
     """The upper bound."""
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return _uniform(shape, rng, self.minval, self.maxval)
 
 
@@ -229,7 +229,7 @@ class Orthogonal(_Random):
         if len(shape) < 2:
             raise ShapeError(f"Orthogonal fills weights of two or more axes, but the weight is {list(shape)}")
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         rows, columns = prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
         q *= self.gain * np.sign(np.diag(r))
@@ -261,7 +261,7 @@ class _Scaled(_Random):
         window = prod(shape[:-2])
         return shape[-2] * window, shape[-1] * window
 
-    def _scaled(self, shape: Shape, rng: np.random.Generator, scale: float, mode: str, distribution: str) -> Array:
+    def _scaled(self, shape: Shape, rng: "np.random.Generator", scale: float, mode: str, distribution: str) -> Array:
         fan_in, fan_out = self.fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
         variance = scale / max(1.0, fan)
@@ -289,7 +289,7 @@ class VarianceScaling(_Scaled):
     distribution: Literal["truncated_normal", "normal", "untruncated_normal", "uniform"] = "truncated_normal"
     """Shape of the distribution; `normal` means `truncated_normal`, as in Keras."""
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, self.scale, self.mode, self.distribution)
 
 
@@ -298,7 +298,7 @@ class GlorotUniform(_Scaled):
 
     examples = (Example(),)
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, 1.0, "fan_avg", "uniform")
 
 
@@ -307,7 +307,7 @@ class GlorotNormal(_Scaled):
 
     examples = (Example(),)
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, 1.0, "fan_avg", "truncated_normal")
 
 
@@ -316,7 +316,7 @@ class HeNormal(_Scaled):
 
     examples = (Example(),)
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, 2.0, "fan_in", "truncated_normal")
 
 
@@ -325,7 +325,7 @@ class HeUniform(_Scaled):
 
     examples = (Example(),)
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, 2.0, "fan_in", "uniform")
 
 
@@ -334,7 +334,7 @@ class LecunNormal(_Scaled):
 
     examples = (Example(),)
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, 1.0, "fan_in", "truncated_normal")
 
 
@@ -343,25 +343,25 @@ class LecunUniform(_Scaled):
 
     examples = (Example(),)
 
-    def _fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def _fill(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return self._scaled(shape, rng, 1.0, "fan_in", "uniform")
 
 
-def _normal(shape: Shape, rng: np.random.Generator, mean: float, stddev: float) -> Array:
+def _normal(shape: Shape, rng: "np.random.Generator", mean: float, stddev: float) -> Array:
     values = rng.standard_normal(shape, np.float32)
     values *= stddev
     values += mean
     return values
 
 
-def _uniform(shape: Shape, rng: np.random.Generator, low: float, high: float) -> Array:
+def _uniform(shape: Shape, rng: "np.random.Generator", low: float, high: float) -> Array:
     values = rng.random(shape, np.float32)
     values *= high - low
     values += low
     return values
 
 
-def _truncated_normal(shape: Shape, rng: np.random.Generator, mean: float, stddev: float) -> Array:
+def _truncated_normal(shape: Shape, rng: "np.random.Generator", mean: float, stddev: float) -> Array:
     values = rng.standard_normal(prod(shape), np.float32)
     outside = np.flatnonzero(np.abs(values) > 2)
     while outside.size:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from importlib import metadata
 
 BACKENDS = ("jax", "tensorflow", "torch")
 """Those that train; without `KERAS_BACKEND` the first that is installed."""
@@ -31,6 +30,8 @@ def fault() -> tuple[str, str, str] | None:
     if not _installed(name):
         mend = INSTALL if name == "jax" else f"`pip install {name}`, or unset `KERAS_BACKEND`"
         return "E516", f"`KERAS_BACKEND` is `{name}`, which is not installed", mend
+    from importlib import metadata  # imports e-mail, archives and more
+
     version = metadata.version("keras")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         message = f"Keras {version} is installed, and the engine `keras` needs {'.'.join(map(str, OLDEST))} or later"

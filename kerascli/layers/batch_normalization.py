@@ -42,7 +42,7 @@ class _SquareRoot(Initializer):
     of: Initializer
     """The other rule."""
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         return np.sqrt(self.of.draw(shape, rng))
 
 

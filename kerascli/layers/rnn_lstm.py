@@ -26,7 +26,7 @@ class _ForgetOne(Initializer):
     def check(self, shape: Shape) -> None:
         self.others.check((shape[0] // 4,))
 
-    def draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def draw(self, shape: Shape, rng: "np.random.Generator") -> Array:
         units = shape[0] // 4
         first, last = self.others.draw((units,), rng), self.others.draw((2 * units,), rng)
         return np.concatenate([first, np.ones(units, first.dtype), last])

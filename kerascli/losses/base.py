@@ -1,7 +1,5 @@
 """What a loss is: one number for each sample (or step, or pixel), written with ops; weights and means come after."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from kerascli.component import Component, snake_case
@@ -22,7 +20,7 @@ class Loss(Component):
     """The form of targets it takes: class numbers, one-hot vectors, or arrays in the output's shape."""
     keras_name: ClassVar[str] = ""
     """Keras's name where it is not the class name in snake_case."""
-    by_shape: ClassVar[dict[str, type[Loss]]] = {}
+    by_shape: ClassVar = dict[str, "type[Loss]"]()
     """Identifiers that stand for different members on different outputs: `crossentropy`, `ce`."""
 
     name: str | None = None
@@ -39,7 +37,7 @@ class Loss(Component):
         """Its name in messages and in Keras."""
         return self.name or self.keras_name or snake_case(type(self).__name__)
 
-    def resolve(self, output_shape: Shape, target_shape: Shape) -> Loss:
+    def resolve(self, output_shape: Shape, target_shape: Shape) -> "Loss":
         """The loss to compute on these sample shapes: itself, except for `crossentropy` and `ce`."""
         return self
 

@@ -4,8 +4,6 @@ The sums are a dictionary of float64 arrays under the names of Keras's variables
 addition and a run can save them. Keras adds in float32: its results differ from these in the seventh digit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
@@ -26,7 +24,7 @@ class Metric(Component):
     """Which way is better; callbacks with `mode: auto` ask."""
     keras_name: ClassVar[str] = ""
     """Keras's instance name where it is not the class name in snake_case."""
-    by_shape: ClassVar[dict[str, type[Metric]]] = {}
+    by_shape: ClassVar = dict[str, "type[Metric]"]()
     """Identifiers that stand for different members on different outputs: `accuracy`, `acc`."""
 
     name: str | None = None
@@ -50,7 +48,7 @@ class Metric(Component):
         """Its name in the logs, before those of several metrics are made unique by `columns`."""
         return self.name or self.keras_name or snake_case(type(self).__name__)
 
-    def resolve(self, output_shape: Shape, target_shape: Shape) -> Metric:
+    def resolve(self, output_shape: Shape, target_shape: Shape) -> "Metric":
         """The metric to compute on an output of these sample shapes: itself, except for `accuracy` and `acc`."""
         return self
 
