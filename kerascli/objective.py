@@ -19,7 +19,7 @@ from kerascli.graph import Graph, Node, shown
 from kerascli.layers.structure import _Exit
 from kerascli.losses.base import Fault, Loss
 from kerascli.metrics.base import Metric, columns
-from kerascli.ops.ir import Shape, ShapeError
+from kerascli.ops.ir import Input, Scope, Shape, ShapeError, Trace, Type
 from kerascli.schedules import Schedule
 from kerascli.sources.base import Signature, TargetInfo
 from kerascli.spec import Loaded
@@ -127,6 +127,8 @@ class _Matcher:
         where = self.span(self.loss_place(output))
         try:
             fault = loss.problem(target, info.classes, node.shape)
+            if not fault:
+                _trace(loss, Type(target, "int32" if encoding == "integer" else "float"), Type(node.shape))
         except ShapeError as error:
             fault = str(error), error.help
         if fault:
@@ -243,6 +245,13 @@ def wanted_encoding(loss: Loss, output: Shape, info: TargetInfo) -> str:
     """What `target_encoding: auto` means; vectors in the output's shape are left as they are."""
     encoding = loss.encoding(output, info.classes)
     return "none" if encoding == "one_hot" and info.shape == output else encoding
+
+
+def _trace(loss: Loss, target: Type, output: Type) -> None:
+    """Write the loss as operations, which raises ShapeError where its arguments do not fit the output."""
+    trace = Trace()
+    y_true, y_pred = (trace.add(Input(name, kind), scope=Scope.BLOCK) for name, kind in (("y", target), ("x", output)))
+    loss.values(y_true, y_pred)
 
 
 def activation(graph: Graph, node: Node) -> str | None:
