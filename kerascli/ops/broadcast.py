@@ -12,7 +12,7 @@ import numpy as np
 
 from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value, constant
 from kerascli.ops.linear import batch_sum, column_sums
-from kerascli.ops.shape import batch_major, move_batch, reshape
+from kerascli.ops.shape import _Move, _View, batch_major, move_batch, reshape
 
 Operand = Value | float
 
@@ -60,26 +60,19 @@ def _lay_out(v: Value, rank: int, batch: int) -> Value:
     return v.trace.add(BesideBatch(before), v) if before > 0 else v
 
 
-class BesideBatch(Op):
+class BesideBatch(_View):
     """A value without a batch axis, seen with an axis of 1 at the place where the blocks it meets have theirs."""
 
     axis: int
-    view = True
 
     def infer(self, x: Value) -> Type:
         return Type((*x.shape[: self.axis], 1, *x.shape[self.axis :]), x.dtype)
 
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        return []
-
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (reshape(dy, y.inputs[0].shape),)
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class BroadcastTo(Op):
+class BroadcastTo(_Move):
     """The input repeated along axes that it lacks or has once."""
 
     shape: Shape
@@ -93,9 +86,6 @@ class BroadcastTo(Op):
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (reduce_to(dy, y.inputs[0]),)
-
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
 
 class SumTo(Op):

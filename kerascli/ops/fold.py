@@ -11,34 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kerascli.ops.ir import Array, Call, Op, ShapeError, Site, Type, Value
-from kerascli.ops.shape import batch_major, concatenate, cut, reshape
+from kerascli.ops.ir import ShapeError, Type, Value
+from kerascli.ops.shape import _View, batch_major, concatenate, cut, reshape
 
 
-class Fold(Op):
+class Fold(_View):
     """A sample (T, ...) as T rows (...)."""
 
-    view = True
     refolds = True
 
     def infer(self, x: Value) -> Type:
         return Type(x.shape[1:], x.dtype, times=x.times * x.shape[0])
 
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        return []
-
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (unfold(dy, y.inputs[0].shape[0]),)
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Unfold(Op):
+class Unfold(_View):
     """Every `steps` rows (...) as one (steps, ...): the inverse of Fold."""
 
     steps: int
-    view = True
     refolds = True
 
     def infer(self, x: Value) -> Type:
@@ -46,14 +38,8 @@ class Unfold(Op):
             raise ShapeError(f"{x.times} rows a sample do not make sequences of {self.steps} steps")
         return Type((self.steps, *x.shape), x.dtype, times=x.times // self.steps)
 
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        return []
-
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (fold(dy),)
-
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
 
 def fold(x: Value) -> Value:

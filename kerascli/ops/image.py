@@ -26,7 +26,18 @@ class _Reader(Op):
     fill_mode: str
     fill_value: float
 
-    def room(self, rows: int, y: Value, x: Value) -> tuple[tuple[Shape, str], ...]:
+    cheap = False
+
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        _, y, x = inputs
+        pixels = (rows, y.shape[0], x.shape[1])
+        planes = ((self.channels, rows, *self.size), "float")
+        return (planes, ((self.channels, *pixels), "float"), (pixels, "float"), *self._room(rows, y, x))
+
+    def flops(self, y: Value, rows: int) -> int:
+        return 10 * super().flops(y, rows)
+
+    def _room(self, rows: int, y: Value, x: Value) -> tuple[tuple[Shape, str], ...]:
         """Scratch for `neighbours`: of each axis floats, weights and numbers; then places and weights of one."""
         count = 1 if self.nearest else 2
         found: list[tuple[Shape, str]] = []
@@ -118,16 +129,8 @@ def _remainder(i: Array, period: Array, out: Array, t: Array) -> list[Call]:
 class Resample(_Reader):
     """x (H, W, C) read at coordinates y and x → (P, Q, C), between pixels by distance, or from the nearest pixel."""
 
-    cheap = False
-
     def infer(self, image: Value, y: Value, x: Value) -> Type:
         return Type((y.shape[0], x.shape[1], self.channels))
-
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        _, y, x = inputs
-        pixels = (rows, y.shape[0], x.shape[1])
-        planes = ((self.channels, rows, *self.size), "float")
-        return (planes, ((self.channels, *pixels), "float"), (pixels, "float"), *self.room(rows, y, x))
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         image, y, x = inputs
@@ -154,23 +157,12 @@ class Resample(_Reader):
         fields = (self.size, self.channels, self.nearest, self.fill_mode, 0.0)
         return y.trace.add(ResampleGradient(*fields), batch_major(dy), *y.inputs[1:]), None, None
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 10 * super().flops(y, rows)
-
 
 class ResampleGradient(_Reader):
     """Every dy added to the pixels that it was read from, by their weights."""
 
-    cheap = False
-
     def infer(self, dy: Value, y: Value, x: Value) -> Type:
         return Type((*self.size, self.channels))
-
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        dy, y, x = inputs
-        pixels = (rows, *dy.shape[:2])
-        planes = ((self.channels, rows, *self.size), "float")
-        return (planes, ((self.channels, *pixels), "float"), (pixels, "float"), *self.room(rows, y, x))
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         dy, y, x = inputs
@@ -185,9 +177,6 @@ class ResampleGradient(_Reader):
                 calls.append(partial(np.multiply, source, weights, part))
                 calls.append(partial(np.add.at, plane, places.reshape(-1), part.reshape(-1)))
         return [*calls, partial(np.copyto, out, planes.transpose(1, 2, 3, 0))]
-
-    def flops(self, y: Value, rows: int) -> int:
-        return 10 * super().flops(y, rows)
 
 
 def resample(image: Value, y: Value, x: Value, interpolation: str, fill_mode: str, fill_value: float) -> Value:

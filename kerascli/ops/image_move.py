@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from kerascli.ops.ir import Array, Call, Op, Scope, Shape, Site, Type, Value, constant
+from kerascli.ops.ir import Array, Call, Scope, Shape, Site, Type, Value, constant
 from kerascli.ops.linear import matmul
-from kerascli.ops.shape import batch_major, permute
+from kerascli.ops.shape import _Move, batch_major, permute
 
 
-class Flip(Op):
+class Flip(_Move):
     """The images whose flag (1, 1, 1) is set, mirrored along the given axes of a sample."""
 
     axes: tuple[int, ...]
@@ -28,11 +28,8 @@ class Flip(Op):
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return y.trace.add(self, batch_major(dy), y.inputs[1]), None
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Crop(Op):
+class Crop(_Move):
     """`size` rows and columns from a row and a column that all images of the batch share."""
 
     size: tuple[int, int]
@@ -49,11 +46,8 @@ class Crop(Op):
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return y.trace.add(CropGradient(self.size, y.inputs[0].shape), batch_major(dy), *y.inputs[1:]), None, None
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class CropGradient(Op):
+class CropGradient(_Move):
     """Zeros with dy at the place that was cut out."""
 
     size: tuple[int, int]
@@ -68,11 +62,8 @@ class CropGradient(Op):
     def _copy(self, out: Array, dy: Array, row: Array, column: Array) -> None:
         np.copyto(out[:, int(row) :, int(column) :][:, : self.size[0], : self.size[1]], dy)
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Pick(Op):
+class Pick(_Move):
     """The given places along an axis of a sample, some of them several times."""
 
     axis: int
@@ -89,9 +80,6 @@ class Pick(Op):
         chosen = np.zeros((len(self.places), y.inputs[0].shape[self.axis]))
         chosen[np.arange(len(self.places)), self.places] = 1
         return (along(dy, chosen, self.axis),)
-
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
 
 def along(x: Value, matrix: Array, axis: int) -> Value:

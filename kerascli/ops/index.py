@@ -13,9 +13,10 @@ import numpy as np
 
 from kerascli.ops.elementwise import cast
 from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value
+from kerascli.ops.shape import _Move
 
 
-class Gather(Op):
+class Gather(_Move):
     """y = table[ids]: (V, D) and (T,) → (T, D). Numbers outside the table mean its first or last row."""
 
     def infer(self, table: Value, ids: Value) -> Type:
@@ -37,9 +38,6 @@ class Gather(Op):
         table, ids = y.inputs
         kind = ScatterAdd if dy.scope == Scope.BLOCK else ScatterAddOnce
         return y.trace.add(kind(table.shape), dy, ids), None
-
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
 
 class ScatterAddOnce(Op):

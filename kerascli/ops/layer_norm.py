@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
+from kerascli.ops.row_norm import flat_rows
 from kerascli.ops.shape import batch_major
 
 
@@ -28,7 +29,7 @@ class Standardise(Op):
         return (Type(inputs[0].shape[: -self.axes]),)
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        x, y, ones = _rows(inputs[0], self.axes), _rows(out, self.axes), _ones(inputs[0], self.axes, site)
+        x, y, ones = flat_rows(inputs[0], self.axes), flat_rows(out, self.axes), _ones(inputs[0], self.axes, site)
         r = site.aux[0].reshape(-1)
         share = np.asarray(1 / len(ones), r.dtype)
         return [
@@ -65,7 +66,7 @@ class StandardiseGradient(Op):
         return (whole, "float"), (one, "float"), (one, "float")
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        dy, y, dx, t = (_rows(a, self.axes) for a in (inputs[0], inputs[1], out, site.scratch[0]))
+        dy, y, dx, t = (flat_rows(a, self.axes) for a in (inputs[0], inputs[1], out, site.scratch[0]))
         r, ones = inputs[2].reshape(-1, 1), _ones(out, self.axes, site)
         mean, slope = site.scratch[1:]
         share = np.asarray(1 / len(ones), dx.dtype)
@@ -82,10 +83,6 @@ class StandardiseGradient(Op):
 
     def flops(self, y: Value, rows: int) -> int:
         return 7 * super().flops(y, rows)
-
-
-def _rows(x: Array, axes: int) -> Array:
-    return x.reshape(-1, prod(x.shape[-axes:]))
 
 
 def _ones(x: Array, axes: int, site: Site) -> Array:

@@ -30,7 +30,7 @@ class ScaleRows(Op):
         return (Type(inputs[0].shape[: -self.axes]),)
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        x, y = _rows(inputs[0], self.axes), _rows(out, self.axes)
+        x, y = flat_rows(inputs[0], self.axes), flat_rows(out, self.axes)
         r = site.aux[0].reshape(-1)
         share, epsilon = np.asarray(self.share, r.dtype), np.asarray(self.epsilon, r.dtype)
         return [
@@ -65,7 +65,7 @@ class ScaleRowsGradient(Op):
         return (whole, "float"), ((prod(whole[: -self.axes]),), "float")
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        dy, y, dx, t = (_rows(a, self.axes) for a in (inputs[0], inputs[1], out, site.scratch[0]))
+        dy, y, dx, t = (flat_rows(a, self.axes) for a in (inputs[0], inputs[1], out, site.scratch[0]))
         r, slope = inputs[2].reshape(-1, 1), site.scratch[1]
         return [
             partial(np.einsum, "ij,ij->i", dy, y, out=slope),
@@ -79,7 +79,8 @@ class ScaleRowsGradient(Op):
         return 5 * super().flops(y, rows)
 
 
-def _rows(x: Array, axes: int) -> Array:
+def flat_rows(x: Array, axes: int) -> Array:
+    """The last axes of an array as the rows of a matrix."""
     return x.reshape(-1, prod(x.shape[-axes:]))
 
 

@@ -28,11 +28,26 @@ def whole_axis(x: Value, axis: int) -> int:
     return axis + (x.scope == Scope.BLOCK and axis >= x.batch_axis)
 
 
-class Reshape(Op):
+class _Move(Op):
+    """Numbers at other places; nothing is computed."""
+
+    def flops(self, y: Value, rows: int) -> int:
+        return 0
+
+
+class _View(_Move):
+    """The input's memory under another shape."""
+
+    view = True
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        return []
+
+
+class Reshape(_View):
     """The same numbers in the same order under another shape; the batch axis stays in front."""
 
     shape: Shape
-    view = True
 
     def infer(self, x: Value) -> Type:
         if x.size != prod(self.shape):
@@ -41,17 +56,11 @@ class Reshape(Op):
             )
         return Type(self.shape, x.dtype)
 
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        return []
-
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (reshape(dy, y.inputs[0].shape),)
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Transpose(Op):
+class Transpose(_Move):
     """The axes of the whole array in another order: axis k of the result is axis perm[k] of the input."""
 
     perm: tuple[int, ...]
@@ -72,11 +81,8 @@ class Transpose(Op):
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (transpose(dy, tuple(int(k) for k in np.argsort(self.perm))),)
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Concatenate(Op):
+class Concatenate(_Move):
     """The inputs one after another along `axis` of the whole array."""
 
     axis: int
@@ -110,11 +116,8 @@ class Concatenate(Op):
             start = stop
         return parts
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Slice(Op):
+class Slice(_Move):
     """start, start + step, … below stop along `axis` of the whole array."""
 
     axis: int
@@ -136,11 +139,8 @@ class Slice(Op):
         size = y.inputs[0].whole(-1)[self.axis]
         return (y.trace.add(Insert(self.axis, self.start, self.stop, self.step, size), dy),)
 
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
-
-class Insert(Op):
+class Insert(_Move):
     """Zeros with the input at start, start + step, … along `axis`: the adjoint of Slice."""
 
     axis: int
@@ -162,9 +162,6 @@ class Insert(Op):
 
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         return (y.trace.add(Slice(self.axis, self.start, self.stop, self.step), dy),)
-
-    def flops(self, y: Value, rows: int) -> int:
-        return 0
 
 
 def _along(axis: int, start: int, stop: int, step: int = 1) -> tuple[slice, ...]:
