@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array, Shape
-from kerascli.optimizers.base import Optimizer, norm
+from kerascli.optimizers.base import Optimizer, blend, norm
 
 ROWS, COLUMNS = "row_means", "column_means"
 
@@ -58,7 +58,7 @@ class Adafactor(Optimizer):
         np.multiply(g, g, out=u)
         np.add(u, self.epsilon_1, out=u)
         if w.ndim < 2:
-            _mix(v, u, fresh, s)
+            blend(v, 1 - fresh, u, fresh, s)
         else:
             self._factored(v, u, slots, fresh, s)
         np.sqrt(v, out=s)
@@ -73,7 +73,7 @@ class Adafactor(Optimizer):
             part = _begin(s, means.shape)
             np.add.reduce(squares, axis, out=part)
             np.divide(part, v.shape[axis], out=part)
-            _mix(means, part, fresh, part)
+            blend(means, 1 - fresh, part, fresh, part)
         share = _begin(s, rows.shape)
         np.divide(rows, rows.mean(-1, keepdims=True), out=share)
         np.multiply(share[..., None], columns[..., None, :], out=v)
@@ -85,10 +85,3 @@ class Adafactor(Optimizer):
 def _begin(x: Array, shape: Shape) -> Array:
     """The first numbers of `x` in this shape."""
     return x.reshape(-1)[: prod(shape)].reshape(shape)
-
-
-def _mix(mean: Array, x: Array, fresh: float, s: Array) -> None:
-    """mean ← (1 - fresh)·mean + fresh·x; `s` may be `x`."""
-    np.multiply(x, fresh, out=s)
-    np.multiply(mean, 1 - fresh, out=mean)
-    np.add(mean, s, out=mean)

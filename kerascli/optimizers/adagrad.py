@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer
+from kerascli.optimizers.base import Optimizer, blend
 
 
 class Adagrad(Optimizer):
@@ -76,6 +76,4 @@ class Adadelta(Optimizer):
     def _mix(self, average: Array, x: Array, s: Array) -> None:
         """average ← ρ·average + (1 - ρ)·x²."""
         np.multiply(x, x, out=s)
-        np.multiply(s, 1 - self.rho, out=s)
-        np.multiply(average, self.rho, out=average)
-        np.add(average, s, out=average)
+        blend(average, self.rho, s, 1 - self.rho, s)

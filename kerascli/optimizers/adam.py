@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer, start_correction
+from kerascli.optimizers.base import Optimizer, moments, start_correction
 
 
 class Adam(Optimizer):
@@ -41,13 +41,7 @@ class Adam(Optimizer):
 
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
         m, v, s = slots["momentum"], slots["velocity"], scratch[0]
-        np.subtract(g, m, out=s)
-        np.multiply(s, 1 - self.beta_1, out=s)
-        np.add(m, s, out=m)
-        np.multiply(g, g, out=s)
-        np.subtract(s, v, out=s)
-        np.multiply(s, 1 - self.beta_2, out=s)
-        np.add(v, s, out=v)
+        moments(m, v, g, (1 - self.beta_1, 1 - self.beta_2), s)
         if self.amsgrad:
             largest = slots["velocity_hat"]
             v = np.maximum(largest, v, out=largest)

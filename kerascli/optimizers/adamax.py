@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer, start_correction
+from kerascli.optimizers.base import Optimizer, approach, moments, start_correction
 
 HALVINGS = np.cumprod(1 - 0.5 * 0.96 ** np.arange(1, 601))
 """Products of Nadam's 1 - 0.96ⁱ / 2; they no longer change after some 500 steps."""
@@ -34,9 +34,7 @@ class Adamax(Optimizer):
 
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
         m, u, s = slots["momentum"], slots["norm"], scratch[0]
-        np.subtract(g, m, out=s)
-        np.multiply(s, 1 - self.beta_1, out=s)
-        np.add(m, s, out=m)
+        approach(m, g, 1 - self.beta_1, s)
         np.multiply(u, self.beta_2, out=u)
         np.abs(g, out=s)
         np.maximum(u, s, out=u)
@@ -73,13 +71,7 @@ class Nadam(Optimizer):
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
         m, v = slots["momentum"], slots["velocity"]
         ahead, s = scratch[:2]
-        np.subtract(g, m, out=s)
-        np.multiply(s, 1 - np.float32(self.beta_1), out=s)
-        np.add(m, s, out=m)
-        np.multiply(g, g, out=s)
-        np.subtract(s, v, out=s)
-        np.multiply(s, 1 - np.float32(self.beta_2), out=s)
-        np.add(v, s, out=v)
+        moments(m, v, g, (1 - np.float32(self.beta_1), 1 - np.float32(self.beta_2)), s)
         np.multiply(m, self._momentum(t + 1) / (1 - self._product(t + 1)), out=ahead)
         np.multiply(g, (1 - self._momentum(t)) / (1 - self._product(t)), out=s)
         np.add(ahead, s, out=ahead)

@@ -24,6 +24,7 @@ from kerascli.schedules import Rate, Schedule
 
 AVERAGE = "average"
 ACCUMULATOR = "gradient_accumulator"
+Factor = float | np.float32
 
 
 class Optimizer(Component):
@@ -202,9 +203,7 @@ class Optimizer(Component):
             np.copyto(average, w)
         else:
             momentum = np.float32(self.ema_momentum)
-            np.multiply(average, momentum, out=average)
-            np.multiply(w, np.float32(1) - momentum, out=scratch[0])
-            np.add(average, scratch[0], out=average)
+            blend(average, momentum, w, np.float32(1) - momentum, scratch[0])
         if self.ema_overwrite_frequency and (updates + 1) % self.ema_overwrite_frequency == 0:
             np.copyto(w, average)
 
@@ -213,6 +212,30 @@ def norm(x: Array) -> float:
     """The root of the sum of squares, at any shape."""
     flat = x.reshape(-1)
     return math.sqrt(np.dot(flat, flat))
+
+
+def blend(average: Array, kept: Factor, value: Array, share: Factor, s: Array) -> None:
+    """average ← kept · average + share · value, by way of `s`, which may be the value itself."""
+    np.multiply(value, share, out=s)
+    np.multiply(average, kept, out=average)
+    np.add(average, s, out=average)
+
+
+def approach(average: Array, value: Array, share: Factor, s: Array) -> None:
+    """average ← average + share · (value - average), by way of `s`, which may be the value itself.
+
+    The same as `blend` but for rounding: Keras has some averages one way, some the other.
+    """
+    np.subtract(value, average, out=s)
+    np.multiply(s, share, out=s)
+    np.add(average, s, out=average)
+
+
+def moments(m: Array, v: Array, g: Array, shares: tuple[Factor, Factor], s: Array) -> None:
+    """Adam's averages of gradients and of their squares, each moved by its share towards what is new."""
+    approach(m, g, shares[0], s)
+    np.multiply(g, g, out=s)
+    approach(v, s, shares[1], s)
 
 
 @lru_cache(maxsize=4)  # every slice of a step asks for the same few

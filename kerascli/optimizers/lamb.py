@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer, norm, start_correction
+from kerascli.optimizers.base import Optimizer, moments, norm, start_correction
 
 
 class Lamb(Optimizer):
@@ -34,13 +34,7 @@ class Lamb(Optimizer):
 
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
         m, v, (u, s) = slots["momentum"], slots["velocity"], scratch[:2]
-        np.subtract(g, m, out=s)
-        np.multiply(s, 1 - self.beta_1, out=s)
-        np.add(m, s, out=m)
-        np.multiply(g, g, out=s)
-        np.subtract(s, v, out=s)
-        np.multiply(s, 1 - self.beta_2, out=s)
-        np.add(v, s, out=v)
+        moments(m, v, g, (1 - self.beta_1, 1 - self.beta_2), s)
         np.divide(v, start_correction(self.beta_2, t), out=s)
         np.sqrt(s, out=s)
         np.add(s, self.epsilon, out=s)

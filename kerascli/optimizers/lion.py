@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer
+from kerascli.optimizers.base import Optimizer, blend
 
 
 class Lion(Optimizer):
@@ -36,6 +36,4 @@ class Lion(Optimizer):
         np.sign(down, out=down)
         np.multiply(down, lr, out=down)
         np.subtract(w, down, out=w)
-        np.multiply(m, self.beta_2, out=m)
-        np.multiply(g, 1 - np.float32(self.beta_2), out=s)
-        np.add(m, s, out=m)
+        blend(m, self.beta_2, g, 1 - np.float32(self.beta_2), s)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array, Shape
-from kerascli.optimizers.base import Optimizer, norm, start_correction
+from kerascli.optimizers.base import Optimizer, moments, norm, start_correction
 
 
 class Muon(Optimizer):
@@ -136,13 +136,7 @@ class _Rest(Muon):
 
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
         m, v, s = slots["momentum"], slots["velocity"], scratch[0]
-        np.subtract(g, m, out=s)
-        np.multiply(s, 1 - self.adam_beta_1, out=s)
-        np.add(m, s, out=m)
-        np.multiply(g, g, out=s)
-        np.subtract(s, v, out=s)
-        np.multiply(s, 1 - self.adam_beta_2, out=s)
-        np.add(v, s, out=v)
+        moments(m, v, g, (1 - self.adam_beta_1, 1 - self.adam_beta_2), s)
         np.sqrt(v, out=s)
         np.add(s, self.epsilon, out=s)
         np.divide(m, s, out=s)

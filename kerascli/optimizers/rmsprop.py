@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer
+from kerascli.optimizers.base import Optimizer, blend
 
 
 class RMSprop(Optimizer):
@@ -44,9 +44,7 @@ class RMSprop(Optimizer):
     def step(self, w: Array, g: Array, slots: Mapping[str, Array], scratch: Sequence[Array], t: int, lr: float) -> None:
         v, s = slots["velocity"], scratch[0]
         np.multiply(g, g, out=s)
-        np.multiply(s, 1 - self.rho, out=s)
-        np.multiply(v, self.rho, out=v)
-        np.add(v, s, out=v)
+        blend(v, self.rho, s, 1 - self.rho, s)
         if self.centered:
             self._variance(slots["average_gradient"], v, g, s)
             np.add(s, self.epsilon, out=s)
@@ -65,8 +63,6 @@ class RMSprop(Optimizer):
 
     def _variance(self, average: Array, v: Array, g: Array, s: Array) -> None:
         """Update the mean gradient, and leave v - average² in `s`."""
-        np.multiply(g, 1 - self.rho, out=s)
-        np.multiply(average, self.rho, out=average)
-        np.add(average, s, out=average)
+        blend(average, self.rho, g, 1 - self.rho, s)
         np.multiply(average, average, out=s)
         np.subtract(v, s, out=s)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.ops.ir import Array
-from kerascli.optimizers.base import Optimizer, start_correction
+from kerascli.optimizers.base import Optimizer, approach, blend, start_correction
 from kerascli.schedules import Rate
 
 
@@ -50,18 +50,14 @@ class ScheduleFreeAdamW(Optimizer):
         np.subtract(w, s, out=mean)
         np.divide(mean, self.beta_1, out=mean)
         np.multiply(g, g, out=s)
-        np.subtract(s, v, out=s)
-        np.multiply(s, 1 - np.float32(self.beta_2), out=s)
-        np.add(v, s, out=v)
+        approach(v, s, 1 - np.float32(self.beta_2), s)
         np.divide(v, start_correction(self.beta_2, t), out=s)
         np.sqrt(s, out=s)
         np.add(s, self.epsilon, out=s)
         np.divide(g, s, out=s)
         np.multiply(s, lr * min(t / self.warmup_steps, 1) if self.warmup_steps else lr, out=s)
         np.subtract(z, s, out=z)
-        np.multiply(mean, 1 - 1 / t, out=mean)
-        np.multiply(z, 1 / t, out=s)
-        np.add(mean, s, out=mean)
+        blend(mean, 1 - 1 / t, z, 1 / t, s)
         np.multiply(mean, self.beta_1, out=mean)
         np.multiply(z, 1 - np.float32(self.beta_1), out=s)
         np.add(s, mean, out=w)
