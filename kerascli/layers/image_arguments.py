@@ -105,8 +105,17 @@ class _Image(_Channels, _Unmasked):
 class _Augmenting(_Image):
     """A layer that changes images at random in training, and passes them on unchanged otherwise."""
 
+    factors: ClassVar[Mapping[str, float]] = {}
+    """Fields that are random factors, and the least of each: Keras writes where they begin and end."""
+
     seed: int | None = None
     """Seed of the layer's random numbers; by default it follows from the spec's."""
+
+    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
+        return {**super().keras_config(*shapes), **{name: self._ends(name) for name in self.factors}}
+
+    def _ends(self, factor: str) -> Both:
+        return ends(getattr(self, factor), self.factors[factor])
 
     def _output(self, context: Context, w: Mapping[str, Value], x: Value) -> Value:
         return self._augment(x) if context.training else x

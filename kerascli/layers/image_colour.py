@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from kerascli.component import Example
-from kerascli.layers.image_arguments import Signed, Unit, ValueRange, _Augmenting, ends, rescaled
+from kerascli.layers.image_arguments import Signed, Unit, ValueRange, _Augmenting, rescaled
 from kerascli.layers.image_light import RandomBrightness, RandomContrast
 from kerascli.ops.elementwise import add, clip, divide, greater, multiply, subtract, where
 from kerascli.ops.image_hsv import hsv_to_rgb, rgb_to_hsv
@@ -46,6 +46,7 @@ class RandomColorDegeneration(_Augmenting):
     """Images mixed in training with their grey ones, each by its own share; a negative share makes colours stronger."""
 
     colours = (1, 3)
+    factors = {"factor": -1.0}
     examples = (
         Example({"factor": 0.5, "value_range": [-3, 3]}, inputs=((3, 4, 3),)),
         Example({"factor": [0.2, 0.9], "value_range": [-3, 3]}, inputs=((2, 3, 3),)),
@@ -57,17 +58,15 @@ class RandomColorDegeneration(_Augmenting):
     """The lowest and the highest value of images: results are held between them."""
 
     def _augment(self, x: Value) -> Value:
-        share = uniform(x.trace, *ends(self.factor), (1, 1, 1), self.seed)
+        share = uniform(x.trace, *self._ends("factor"), (1, 1, 1), self.seed)
         return clip(add(x, multiply(subtract(grey(x), x), share)), *self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor)}
 
 
 class RandomHue(_Augmenting):
     """Colours turned on the colour circle in training, those of each image by its own angle."""
 
     colours = (3,)
+    factors = {"factor": 0}
     examples = (
         Example({"factor": 0.5}, inputs=((3, 4, 3),), dtype="uint8", high=256),
         Example({"factor": [0.1, 0.9], "value_range": [0, 10], "seed": 2}, inputs=((2, 3, 3),), dtype="int32"),
@@ -82,16 +81,13 @@ class RandomHue(_Augmenting):
     def _augment(self, x: Value) -> Value:
         trace, shape = x.trace, (1, 1, 1)
         sign = where(greater(uniform(trace, 0, 1, shape, self.seed), 0.5), -0.5, 0.5)
-        turn = multiply(uniform(trace, *ends(self.factor, 0), shape, self.seed), sign)
+        turn = multiply(uniform(trace, *self._ends("factor"), shape, self.seed), sign)
         planes = rgb_to_hsv(rescaled(x, self.value_range, (0, 1)))
         hue = add(cut(planes, 0, 1, 0), turn)
         hue = where(greater(hue, 1.0), subtract(hue, 1.0), hue)
         hue = where(greater(0.0, hue), add(hue, 1.0), hue)
         y = hsv_to_rgb(concatenate([hue, cut(planes, 1, 3, 0)], 0))
         return rescaled(clip(y, 0, 1), (0, 1), self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
 
 
 class RandomSaturation(_Augmenting):
@@ -102,6 +98,7 @@ class RandomSaturation(_Augmenting):
     """
 
     colours = (3,)
+    factors = {"factor": -1.0}
     examples = (
         Example({"factor": [0.4, 0.6]}, inputs=((3, 4, 3),), dtype="uint8", high=256),
         Example({"factor": 0.5, "value_range": [0, 10], "seed": 2}, inputs=((2, 3, 3),), dtype="int32"),
@@ -114,14 +111,11 @@ class RandomSaturation(_Augmenting):
     """The lowest and the highest value of images, between which Keras also holds the saturation."""
 
     def _augment(self, x: Value) -> Value:
-        share = uniform(x.trace, *ends(self.factor), (1, 1, 1), self.seed)
+        share = uniform(x.trace, *self._ends("factor"), (1, 1, 1), self.seed)
         factor = divide(share, subtract(1.0 + EPSILON, share))
         hue, saturation, value = (cut(rgb_to_hsv(x), k, k + 1, 0) for k in range(3))
         saturation = clip(multiply(saturation, factor), *self.value_range)
         return hsv_to_rgb(concatenate([hue, saturation, value], 0))
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor)}
 
 
 class RandomColorJitter(_Augmenting):

@@ -1,13 +1,13 @@
 """Layers that smooth or sharpen images at random in training, or erase a part of them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, Pair
-from kerascli.layers.image_arguments import Unit, ValueRange, _Augmenting, ends
+from kerascli.layers.image_arguments import Unit, ValueRange, _Augmenting
 from kerascli.ops.depthwise import depthwise_conv
 from kerascli.ops.elementwise import add, clip, greater, logical_and, logical_not, multiply, sqrt, subtract, where
 from kerascli.ops.image_blur import bell_curve, blur
@@ -25,6 +25,7 @@ def _odd(sizes: tuple[int, int]) -> tuple[int, int]:
 class RandomGaussianBlur(_Augmenting):
     """Some images smoothed in training by a bell curve, whose widths are drawn once for the batch."""
 
+    factors = {"factor": 0, "sigma": 0}
     examples = (
         Example({"value_range": [-3, 3]}, inputs=((5, 6, 2),)),
         Example(
@@ -44,15 +45,11 @@ class RandomGaussianBlur(_Augmenting):
 
     def _augment(self, x: Value) -> Value:
         width, height = self.kernel_size
-        chosen = chance(x.trace, ends(self.factor, 0), self.seed)
-        sigmas = add(uniform_of_batch(x.trace, *ends(self.sigma, 0), (2,), self.seed), 1e-6)
+        chosen = chance(x.trace, self._ends("factor"), self.seed)
+        sigmas = add(uniform_of_batch(x.trace, *self._ends("sigma"), (2,), self.seed), 1e-6)
         across, down = (reshape(cut(sigmas, k, k + 1), ()) for k in range(2))
         smooth = blur(x, bell_curve(down, height), bell_curve(across, width))
         return clip(where(chosen, smooth, x), *self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        factors = {"factor": ends(self.factor, 0), "sigma": ends(self.sigma, 0)}
-        return {**super().keras_config(*shapes), **factors}
 
 
 class RandomSharpness(_Augmenting):
@@ -61,6 +58,7 @@ class RandomSharpness(_Augmenting):
     f = 0 smooths, 0.5 changes nothing, 1 sharpens; `factor: f` draws between 0 and f.
     """
 
+    factors = {"factor": 0}
     examples = (
         Example({"factor": 0.9, "value_range": [-3, 3]}, inputs=((5, 6, 2),)),
         Example({"factor": [0.4, 0.7], "value_range": [-3, 3]}, inputs=((4, 5, 1),)),
@@ -76,12 +74,9 @@ class RandomSharpness(_Augmenting):
         weights[1, 1] = 5 / 13
         kernel = constant(x.trace, np.tile(weights, (1, 1, x.shape[-1], 1)))
         smooth = depthwise_conv(x, kernel, padding="same")
-        share = uniform(x.trace, *ends(self.factor, 0), (1, 1, 1), self.seed)
+        share = uniform(x.trace, *self._ends("factor"), (1, 1, 1), self.seed)
         strength = subtract(1.0, multiply(share, 2.0))
         return clip(add(x, multiply(subtract(smooth, x), strength)), *self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
 
 
 class RandomErasing(_Augmenting):
@@ -90,6 +85,7 @@ class RandomErasing(_Augmenting):
     Source: Zhong et al., 2017.
     """
 
+    factors = {"factor": 0, "scale": 0}
     examples = (
         Example({"value_range": [-3, 3]}, inputs=((6, 5, 2),)),
         Example({"factor": [0.5, 1.0], "scale": [0.2, 0.5], "fill_value": 0.5, "value_range": [0, 1]}, ((5, 6, 1),)),
@@ -112,11 +108,11 @@ class RandomErasing(_Augmenting):
 
     def _augment(self, x: Value) -> Value:
         trace, (height, width, _) = x.trace, x.shape
-        shares = sqrt(uniform(trace, *ends(self.scale, 0), (2,), self.seed))
+        shares = sqrt(uniform(trace, *self._ends("scale"), (2,), self.seed))
         across, down = (reshape(cut(shares, k, k + 1), (1, 1, 1)) for k in range(2))
         columns = self._inside(across, np.arange(width)[:, None])  # (W, 1)
         rows = self._inside(down, np.arange(height)[:, None, None])  # (H, 1, 1)
-        chosen = chance(trace, ends(self.factor, 0), self.seed)
+        chosen = chance(trace, self._ends("factor"), self.seed)
         low, high = self.value_range
         if self.fill_value is None:
             filling = clip(multiply(normal(trace, x.shape, self.seed), high), low, high)
@@ -131,7 +127,3 @@ class RandomErasing(_Augmenting):
         start = multiply(uniform(share.trace, 0, 1, (1, 1, 1), self.seed), subtract(length, size))
         at = constant(share.trace, places.astype(float))
         return logical_and(logical_not(greater(start, at)), greater(add(start, size), at))
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        factors = {"factor": ends(self.factor, 0), "scale": ends(self.scale, 0)}
-        return {**super().keras_config(*shapes), **factors}

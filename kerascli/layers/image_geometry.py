@@ -1,6 +1,6 @@
 """Layers that move the pixels of images at random in training: flips, shifts, turns, zooms and other distortions."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,7 +24,7 @@ from kerascli.ops.image_blur import bell_curve, blur
 from kerascli.ops.image_matrix import CosSin, PerspectiveMatrix, affine_matrix, warp
 from kerascli.ops.image_move import flip
 from kerascli.ops.image_random import chance, normal, uniform, uniform_of_batch
-from kerascli.ops.ir import Shape, Value, constant
+from kerascli.ops.ir import Value, constant
 from kerascli.ops.shape import concatenate, reshape
 
 
@@ -134,6 +134,7 @@ class RandomZoom(_Warping):
 class RandomRotation(_Warping):
     """Images turned in training about their middle, each by its own angle."""
 
+    factors = {"factor": -1.0}
     examples = (
         Example({"factor": 0.1}, inputs=((5, 6, 2),)),
         Example({"factor": [-0.2, 0.5], "fill_mode": "constant", "fill_value": -1.0}, inputs=((6, 4, 1),)),
@@ -147,14 +148,11 @@ class RandomRotation(_Warping):
 
     def _matrix(self, x: Value) -> Value:
         trace, (height, width, _) = x.trace, x.shape
-        low, high = ends(self.factor)
+        low, high = self._ends("factor")
         turn = trace.add(CosSin(), uniform(trace, low * 360, high * 360, (), self.seed))
         cx, cy = (width - 1) / 2, (height - 1) / 2
         linear = np.array([[1, 0, -cx, 0, 1, -cy], [0, -1, cy, 1, 0, -cx]], float)
         return affine_matrix(turn, linear, np.array([0, 0, cx, 0, 0, cy]))
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor)}
 
 
 class RandomShear(_Warping):
@@ -186,6 +184,7 @@ class RandomPerspective(_Augmenting):
     The corner at the top left stays, as in Keras.
     """
 
+    factors = {"factor": 0}
     examples = (
         Example({"scale": 0.5}, inputs=((5, 6, 2),)),
         Example({"factor": [0.5, 1.0], "fill_value": 0.5, "interpolation": "nearest"}, inputs=((4, 5, 1),)),
@@ -202,13 +201,10 @@ class RandomPerspective(_Augmenting):
 
     def _augment(self, x: Value) -> Value:
         trace, (height, width, _) = x.trace, x.shape
-        chosen = chance(trace, ends(self.factor, 0), self.seed)
+        chosen = chance(trace, self._ends("factor"), self.seed)
         moved = uniform(trace, -0.5 * self.scale, 0.5 * self.scale, (4, 2), self.seed)
         matrix = trace.add(PerspectiveMatrix(height, width), moved)
         return where(chosen, warp(x, matrix, self.interpolation, "constant", self.fill_value), x)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
 
 
 class RandomElasticTransform(_Augmenting):
@@ -218,6 +214,7 @@ class RandomElasticTransform(_Augmenting):
     drawn once for the batch.
     """
 
+    factors = {"factor": 0, "scale": 0}
     examples = (
         Example({"value_range": [-3, 3]}, inputs=((9, 8, 2),)),
         Example(
@@ -241,8 +238,8 @@ class RandomElasticTransform(_Augmenting):
 
     def _augment(self, x: Value) -> Value:
         trace, (height, width, _) = x.trace, x.shape
-        low, high = ends(self.scale, 0)
-        probability = ends(self.factor, 0)
+        low, high = self._ends("scale")
+        probability = self._ends("factor")
         if high == 0 or probability[1] == 0:
             return x
         chosen = chance(trace, probability, self.seed)
@@ -257,7 +254,3 @@ class RandomElasticTransform(_Augmenting):
         across = add(aside, constant(trace, np.arange(width, dtype=float)))
         moved = resample(x, y, across, self.interpolation, self.fill_mode, self.fill_value)
         return clip(where(chosen, moved, x), *self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        factors = {"factor": ends(self.factor, 0), "scale": ends(self.scale, 0)}
-        return {**super().keras_config(*shapes), **factors}

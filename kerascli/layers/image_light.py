@@ -1,7 +1,6 @@
 """Layers that change how bright pixels are: at random in training, or always and by the image's own levels."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -16,14 +15,13 @@ from kerascli.layers.image_arguments import (
     ValueRange,
     _Augmenting,
     _Image,
-    ends,
     rescaled,
 )
 from kerascli.ops.elementwise import add, clip, divide, equal, greater, multiply, negative, subtract, where
 from kerascli.ops.image_levels import equalise, equalise_tiles, keep_bits
 from kerascli.ops.image_move import pick
 from kerascli.ops.image_random import chance, uniform, whole_numbers
-from kerascli.ops.ir import Shape, Value, constant
+from kerascli.ops.ir import Value, constant
 from kerascli.ops.reduction import max as largest
 from kerascli.ops.reduction import mean
 from kerascli.ops.reduction import min as smallest
@@ -42,6 +40,7 @@ def over_pixels(reduce: Callable[[Value, int], Value], x: Value) -> Value:
 class RandomBrightness(_Augmenting):
     """Images made brighter or darker in training, each by its own share of the value range."""
 
+    factors = {"factor": -1.0}
     examples = (
         Example({"factor": 0.2, "value_range": [-3, 3]}, inputs=((3, 4, 2),)),
         Example({"factor": [0.1, 0.5], "value_range": [-3, 3], "seed": 1}, inputs=((2, 3, 1),)),
@@ -54,11 +53,8 @@ class RandomBrightness(_Augmenting):
 
     def _augment(self, x: Value) -> Value:
         low, high = self.value_range
-        share = uniform(x.trace, *ends(self.factor), (1, 1, 1), self.seed)
+        share = uniform(x.trace, *self._ends("factor"), (1, 1, 1), self.seed)
         return clip(add(x, multiply(share, high - low)), low, high)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor)}
 
 
 class RandomContrast(_Augmenting):
@@ -67,6 +63,7 @@ class RandomContrast(_Augmenting):
     As in Keras, c is drawn between 1 - a and 1 + b for `factor: [a, b]`, and between 1 and 1 + f for `factor: f`.
     """
 
+    factors = {"factor": 0}
     examples = (
         Example({"factor": 0.5, "value_range": [-3, 3]}, inputs=((3, 4, 2),)),
         Example({"factor": [0.2, 0.9], "value_range": [-3, 3]}, inputs=((2, 3, 3),)),
@@ -78,18 +75,16 @@ class RandomContrast(_Augmenting):
     """The lowest and the highest value of images: results are held between them."""
 
     def _augment(self, x: Value) -> Value:
-        less, more = ends(self.factor, 0)
+        less, more = self._ends("factor")
         middle = over_pixels(mean, x)
         factor = uniform(x.trace, 1 - less, 1 + more, (1, 1, 1), self.seed)
         return clip(add(multiply(subtract(x, middle), factor), middle), *self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
 
 
 class RandomInvert(_Augmenting):
     """Some images turned into their negatives in training: y = highest value - x."""
 
+    factors = {"factor": 0}
     examples = (
         Example({"value_range": [0, 1]}, inputs=((3, 4, 2),)),
         Example({"factor": [0.3, 0.6], "seed": 2}, inputs=((2, 3, 1),)),
@@ -101,15 +96,13 @@ class RandomInvert(_Augmenting):
     """The lowest and the highest value of images."""
 
     def _augment(self, x: Value) -> Value:
-        return where(chance(x.trace, ends(self.factor, 0), self.seed), subtract(self.value_range[1], x), x)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
+        return where(chance(x.trace, self._ends("factor"), self.seed), subtract(self.value_range[1], x), x)
 
 
 class Solarization(_Augmenting):
     """Images in training made brighter by a random number, and inverted where they then reach a random threshold."""
 
+    factors = {"addition_factor": 0, "threshold_factor": 0}
     examples = (
         Example({"addition_factor": 0.2, "threshold_factor": 0.7, "value_range": [-3, 3]}, inputs=((3, 4, 2),)),
         Example({"threshold_factor": [0.2, 0.9], "value_range": [-3, 3], "seed": 1}, inputs=((2, 3, 1),)),
@@ -123,20 +116,17 @@ class Solarization(_Augmenting):
     """The lowest and the highest value of images: results are held between them."""
 
     def _augment(self, x: Value) -> Value:
-        (low, high), (first, last) = ends(self.addition_factor, 0), ends(self.threshold_factor, 0)
+        (low, high), (first, last) = self._ends("addition_factor"), self._ends("threshold_factor")
         added = uniform(x.trace, low, high * 255, (1, 1, 1), self.seed)  # Keras does not multiply the lower ends
         threshold = uniform(x.trace, first, last * 255, (1, 1, 1), self.seed)
         y = clip(add(rescaled(x, self.value_range, BYTE), added), *BYTE)
         return rescaled(where(greater(threshold, y), y, subtract(255.0, y)), BYTE, self.value_range)
 
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        factors = {"addition_factor": ends(self.addition_factor, 0), "threshold_factor": ends(self.threshold_factor, 0)}
-        return {**super().keras_config(*shapes), **factors}
-
 
 class RandomPosterization(_Augmenting):
     """Images of fewer levels in training: of the 8 bits of every number, a random number of the highest is kept."""
 
+    factors = {"factor": 1}
     examples = (
         Example({"factor": 5}, inputs=((3, 4, 2),), dtype="uint8", high=256),
         Example({"factor": [2, 7], "value_range": [0, 300], "seed": 1}, inputs=((2, 3, 1),), dtype="int32", high=300),
@@ -149,16 +139,13 @@ class RandomPosterization(_Augmenting):
     """The lowest and the highest value of images."""
 
     def _augment(self, x: Value) -> Value:
-        low, high = (int(end) for end in ends(self.factor, 1))
+        low, high = (int(end) for end in self._ends("factor"))
         shape = (1, 1, 1)
         if low == high:
             bits = add(uniform(x.trace, 0, 0, shape, self.seed), float(low))
         else:
             bits = whole_numbers(x.trace, low, high, shape, self.seed)
         return rescaled(keep_bits(rescaled(x, self.value_range, BYTE), bits), BYTE, self.value_range)
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 1)}
 
 
 class Equalization(_Image):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.layer import Context
-from kerascli.layers.image_arguments import Interpolation, Unit, ValueRange, _Augmenting, _Image, ends
+from kerascli.layers.image_arguments import Interpolation, Unit, ValueRange, _Augmenting, _Image
 from kerascli.layers.image_colour import RandomColorDegeneration
 from kerascli.layers.image_filters import RandomSharpness
 from kerascli.layers.image_geometry import RandomRotation, RandomShear, RandomTranslation
@@ -22,7 +22,7 @@ from kerascli.layers.image_light import (
 from kerascli.ops.elementwise import add, clip, multiply, subtract
 from kerascli.ops.image_choice import Way, choose, way
 from kerascli.ops.image_random import mixing_weights, whole_numbers_of_batch
-from kerascli.ops.ir import Shape, Value
+from kerascli.ops.ir import Value
 from kerascli.ops.shape import cut, reshape
 
 GEOMETRIC = (RandomShear, RandomTranslation, RandomRotation)
@@ -74,6 +74,7 @@ class RandAugment(_Policy):
     in Keras. Source: Cubuk et al., 2019.
     """
 
+    factors = {"factor": 0}
     examples = (
         Example({"factor": 0.3}, inputs=((5, 6, 3),), dtype="uint8", high=256),
         Example({"num_ops": 3, "value_range": [0, 10], "seed": 3}, inputs=((4, 5, 1),), dtype="int32"),
@@ -86,13 +87,10 @@ class RandAugment(_Policy):
 
     def _augment(self, x: Value) -> Value:
         kinds = (*GEOMETRIC, *COLOURS, *LEVELS)
-        ways = self._ways(x, kinds, ends(self.factor, 0))
+        ways = self._ways(x, kinds, self._ends("factor"))
         for _ in range(self.num_ops):
             x = choose(x, whole_numbers_of_batch(x.trace, 0, len(ways), (), self.seed), ways)
         return x
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
 
 
 class AugMix(_Policy):
@@ -102,6 +100,7 @@ class AugMix(_Policy):
     changes: here it is drawn anew). Source: Hendrycks et al., 2020.
     """
 
+    factors = {"factor": 0}
     examples = (
         Example({"num_chains": 2, "chain_depth": 2}, inputs=((5, 6, 3),), dtype="uint8", high=256),
         Example({"num_chains": 1, "all_ops": False, "alpha": 2.0, "seed": 3}, inputs=((4, 5, 1),), dtype="int32"),
@@ -125,7 +124,7 @@ class AugMix(_Policy):
         for k in range(self.num_chains):
             y = x
             for _ in range(self.chain_depth):
-                ways = [*self._ways(x, kinds, ends(self.factor, 0)), way("none", x.trace, x.shape, lambda z: z)]
+                ways = [*self._ways(x, kinds, self._ends("factor")), way("none", x.trace, x.shape, lambda z: z)]
                 y = choose(y, whole_numbers_of_batch(x.trace, 0, len(ways), (), self.seed), ways)
             part = multiply(y, self._weight(weights, k))
             mixed = part if mixed is None else add(mixed, part)
@@ -135,6 +134,3 @@ class AugMix(_Policy):
 
     def _weight(self, weights: Value, number: int) -> Value:
         return reshape(cut(weights, number, number + 1), (1, 1, 1))
-
-    def keras_config(self, *shapes: Shape) -> dict[str, Any]:
-        return {**super().keras_config(*shapes), "factor": ends(self.factor, 0)}
