@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.initializers import GlorotUniform, Ones
-from kerascli.layer import Context, Layer, WeightSpec
+from kerascli.layer import Context, Item, Layer, WeightSpec
 from kerascli.ops import reduction
 from kerascli.ops.activation import tanh
 from kerascli.ops.attention import attend, causal
@@ -27,6 +27,12 @@ def both(one: Value | None, other: Value | None) -> Value | None:
     return logical_and(one, other) if one is not None and other is not None else one if other is None else other
 
 
+def all_three(query: Item, value: Item | None, key: Item | None) -> tuple[Item, Item, Item]:
+    """Query, value and key: a query alone is all of them, and a value is the key too where none is given."""
+    value = query if value is None else value
+    return query, value, value if key is None else key
+
+
 class _OneHead(Layer):
     """Queries (T, D) read values (S, F) by their keys (S, D): (T, F)."""
 
@@ -42,8 +48,7 @@ class _OneHead(Layer):
     """Whether the weights (T, S) are a second output, read as `name:1` (an argument of Keras's call)."""
 
     def infer_shape(self, query: Shape, value: Shape | None = None, key: Shape | None = None) -> Shape:
-        value = query if value is None else value
-        key = value if key is None else key
+        query, value, key = all_three(query, value, key)
         for shape in (query, value, key):
             if len(shape) != 2:
                 raise ShapeError(f"expected sequences of vectors, (steps, features), found {shape}")
@@ -64,8 +69,7 @@ class _OneHead(Layer):
         value: Value | None = None,
         key: Value | None = None,
     ) -> Value:
-        value = query if value is None else value
-        key = value if key is None else key
+        query, value, key = all_three(query, value, key)
         size = (query.shape[0], value.shape[0])
         asked, read = context.masks[0], context.masks[min(1, len(context.masks) - 1)]
         mask = None if read is None else reshape(read, (1, size[1]))

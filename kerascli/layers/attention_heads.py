@@ -18,7 +18,7 @@ from kerascli.constraints import Constraint
 from kerascli.initializers import GlorotUniform, Initializer, Zeros
 from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.arguments import activated, penalise
-from kerascli.layers.attention import both
+from kerascli.layers.attention import all_three, both
 from kerascli.layers.einsum_dense import EinsumDense
 from kerascli.ops.attention import attend, attend_packed, causal
 from kerascli.ops.broadcast import broadcast_to
@@ -117,8 +117,7 @@ class _Headed(Layer):
         *,
         attention_mask: Shape | None = None,
     ) -> Shape:
-        value = query if value is None else value
-        key = value if key is None else key
+        query, value, key = all_three(query, value, key)
         if len(query) < 2 or not len(query) == len(value) == len(key):
             raise ShapeError(f"expected sequences of vectors, (steps, features), found {query}, {value} and {key}")
         if value[:-1] != key[:-1]:
@@ -166,8 +165,7 @@ class _Headed(Layer):
         attention_mask: Shape | None = None,
     ) -> tuple[WeightSpec, ...]:
         h = self._heads()
-        value = query if value is None else value
-        key = value if key is None else key
+        query, value, key = all_three(query, value, key)
         parts: list[tuple[str, Shape, Shape]] = [
             ("query", query[-1:], (h.queries, h.dim)),
             ("key", key[-1:], (h.keys, h.dim)),
@@ -213,8 +211,7 @@ class _Headed(Layer):
         *,
         attention_mask: Value | None = None,
     ) -> Value:
-        value = query if value is None else value
-        key = value if key is None else key
+        query, value, key = all_three(query, value, key)
         axes, h = self._axes(query.shape), self._heads()
         keep = self._mask(context, query, value, key, attention_mask)
         steps, keys = (prod(x.shape[k] for k in axes) for x in (query, value))
