@@ -1,12 +1,12 @@
 """Rules that a weight is forced back under after each training step. EPSILON is Keras's fuzz factor."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Component, Example
+from kerascli.component import Component, Example, _as_tuple
 from kerascli.ops.ir import Array, Shape, ShapeError
 
 EPSILON = 1e-7
@@ -33,10 +33,6 @@ class NonNeg(Constraint):
 
     def apply(self, w: Array) -> None:
         np.maximum(w, 0, out=w)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 Axes = Annotated[int | tuple[int, ...], BeforeValidator(_as_tuple)]

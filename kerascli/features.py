@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from kerascli.component import _as_tuple
 from kerascli.dates import Part
 from kerascli.text import Output, Side, TextOptions
 
@@ -27,10 +28,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _FURTHER = {"numeric": {"constant"}, "date": {"constant", "parts", "format"}}
 """What they take and have no default for."""
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class FeatureOptions(BaseModel):

@@ -8,14 +8,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from kerascli.component import Component, Example
+from kerascli.component import Component, Example, _as_tuple
 
 f32 = np.float32
 PI = f32(math.pi)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]

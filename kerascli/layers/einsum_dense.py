@@ -4,12 +4,12 @@ import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example
+from kerascli.component import Example, _tuple_of
 from kerascli.constraints import Constraint
 from kerascli.initializers import GlorotUniform, Initializer, Zeros, _Scaled
 from kerascli.layer import Context, WeightSpec
@@ -42,12 +42,6 @@ class Axes:
         return tuple(self.sizes.get(letter, 1) for letter in letters)
 
 
-def _listed(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
 class EinsumDense(_Unmasked):
     """y = activation(einsum(equation, x, kernel) + bias): (T, K) → (T, O) with `abc,cd->abd`.
 
@@ -71,7 +65,7 @@ class EinsumDense(_Unmasked):
     """Letters of the axes of input, kernel and output, such as `abc,cd->abd`."""
     output_shape: Annotated[
         tuple[Annotated[int, Field(ge=1)] | None, ...],
-        BeforeValidator(_listed, json_schema_input_type=int | list[int | None]),
+        BeforeValidator(_tuple_of(1), json_schema_input_type=int | list[int | None]),
     ]
     """Lengths of the output's axes without the batch and dots; null for those that the input has."""
     activation: Function = None

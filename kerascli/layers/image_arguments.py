@@ -6,16 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from kerascli.component import _as_tuple
 from kerascli.layer import Context
 from kerascli.layers.arguments import _Channels, _Unmasked, rank
 from kerascli.ops.elementwise import add, divide, multiply, subtract
 from kerascli.ops.ir import Shape, ShapeError, Value
 
 Both = tuple[float, float]
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _overlapping(low: float, high: float) -> Callable[[float | Both], float | Both]:

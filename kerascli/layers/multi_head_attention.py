@@ -4,15 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from kerascli.component import Example
+from kerascli.component import Example, _tuple_of
 from kerascli.layers.attention_heads import LETTERS, Heads, _Headed
 from kerascli.ops.ir import Shape, ShapeError
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
 
 
 class MultiHeadAttention(_Headed):
@@ -55,7 +49,7 @@ class MultiHeadAttention(_Headed):
         Annotated[
             tuple[Annotated[int, Field(ge=1)], ...],
             Field(min_length=1, max_length=len(LETTERS)),
-            BeforeValidator(_listed, json_schema_input_type=int | list[int]),
+            BeforeValidator(_tuple_of(1), json_schema_input_type=int | list[int]),
         ]
         | None
     ) = None
@@ -64,7 +58,7 @@ class MultiHeadAttention(_Headed):
         Annotated[
             tuple[int, ...],
             Field(min_length=1),
-            BeforeValidator(_listed, json_schema_input_type=int | list[int]),
+            BeforeValidator(_tuple_of(1), json_schema_input_type=int | list[int]),
         ]
         | None
     ) = None

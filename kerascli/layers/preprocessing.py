@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example
+from kerascli.component import Example, _as_tuple
 from kerascli.initializers import Ones, Zeros
 from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.arguments import sample_axes
@@ -19,10 +19,6 @@ EPSILON = 1e-7
 """Keras's smallest standard deviation that is divided by."""
 
 Numbers = float | list[float | list[float | list[float]]]
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Rescaling(Layer):

@@ -4,12 +4,12 @@ Which numbers drop out follows from the spec's seed (or the layer's), the step a
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from kerascli.activations import SELU_ALPHA, SELU_SCALE
-from kerascli.component import Example
+from kerascli.component import Example, _as_tuple
 from kerascli.layer import Context, Layer
 from kerascli.layers.arguments import Rate, _Channels, penalise, rank
 from kerascli.ops.broadcast import broadcast_to
@@ -17,10 +17,6 @@ from kerascli.ops.elementwise import add, multiply, subtract
 from kerascli.ops.ir import Shape, ShapeError, Value, constant
 from kerascli.ops.random import dropout, gaussian_noise, keep_mask
 from kerascli.regularizers import L1L2
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class _Dropping(Layer):

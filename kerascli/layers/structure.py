@@ -3,18 +3,14 @@
 The graph stage replaces all but Input by the layers they stand for.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example
+from kerascli.component import Example, _as_tuple
 from kerascli.layer import Layer
 from kerascli.ops.ir import Shape
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Input(Layer):

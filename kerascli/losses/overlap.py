@@ -1,20 +1,15 @@
 """Losses by how much prediction and target overlap, for masks. By default they compare batches, not samples."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from kerascli.component import Example
+from kerascli.component import Example, _as_tuple
 from kerascli.losses.base import Fault, _LikeOutput, floats
 from kerascli.ops import elementwise, reduction
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.linear import batch_sum
 from kerascli.ops.loss import EPSILON
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
 
 Axes = Annotated[int | tuple[int, ...] | None, BeforeValidator(_as_tuple)]
 

@@ -4,20 +4,15 @@ An output above the threshold says yes; targets are taken as yes where they are 
 flattened, so that without `class_id` every class of every sample is one answer.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from kerascli.component import Example
+from kerascli.component import Example, _as_tuple
 from kerascli.metrics.accuracy import without_ones
 from kerascli.metrics.base import Metric, Sums, ratio, trailing
 from kerascli.ops.ir import Array, Shape
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Annotated[Threshold | tuple[Threshold, ...] | None, BeforeValidator(_as_tuple)]

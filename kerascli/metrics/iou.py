@@ -1,11 +1,11 @@
 """Intersection over union of the pixels (or samples) of a class, predicted and true."""
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from kerascli.component import Example
+from kerascli.component import Example, _as_tuple
 from kerascli.metrics.accuracy import without_ones
 from kerascli.metrics.base import Metric, Sums, trailing
 from kerascli.metrics.confusion import unlike
@@ -13,10 +13,6 @@ from kerascli.ops.ir import Array, Shape
 
 EPSILON = 1e-7
 MATRIX = "total_confusion_matrix"
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 Classes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
