@@ -52,7 +52,8 @@ def train(
     model, loaded = Model.of(checked), checked.loaded
     name = loaded.spec.name if run_name is None else _allowed(run_name)
     cluster = _ready(model, cluster)
-    with cluster.place(Path(runs)) as place:
+    progress = progress or Silence()
+    with cluster.place(Path(runs), loaded, progress.say) as place:
         run = Run.create(
             place,
             name,
@@ -61,7 +62,7 @@ def train(
             git_commit=git_commit(loaded.base),
             signature=signature_facts(model.signature),
         )
-        told = Logged(progress or Silence(), run)
+        told = Logged(progress, run)
         given = (model, run, threads or cores(), told, save_every, began)
         return _watched(run, told, model, lambda: Training(*given, cluster=cluster))
 
@@ -90,10 +91,11 @@ def resume(
         return outcome
     model = Model.of(checked)
     cluster = _ready(model, cluster)
-    with cluster.place(run.path.parent) as place:
+    progress = progress or Silence()
+    with cluster.place(run.path.parent, checked.loaded, progress.say) as place:
         if not cluster.writes:
             run = Run.open(shutil.copytree(run.path, place / run.name))
-        told = Logged(progress or Silence(), run)
+        told = Logged(progress, run)
         run.lock()
         try:
             training = Training(model, run, threads or cores(), told, save_every, began, True, cluster)

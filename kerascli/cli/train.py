@@ -35,7 +35,7 @@ GROUPS = {
 @click.option("--resume", metavar="RUN", help="Go on with a stopped run, or train it further.")
 @click.option("--engine", type=click.Choice(["numpy", "keras"]), help="What computes: `training.engine`.")
 @options.threads
-@click.option("--devices", type=click.IntRange(1), metavar="N", help="Deal each batch out to N devices (keras, JAX).")
+@click.option("--devices", type=click.IntRange(1), metavar="N", help="Deal each batch out to N devices (keras).")
 @click.option("--hosts", metavar="HOSTS", help="`address:port` of every host, by commas: type the same on each.")
 @click.option("--host", type=click.IntRange(0), metavar="N", help="Which of the hosts this is; 0 writes the run.")
 @click.option(
@@ -103,7 +103,8 @@ def command(
             else:
                 outcome = api.resume(run, checked, threads, progress, save_every, where)
         except api.Interrupted as stop:
-            click.echo(f"interrupted; go on with: {resume_command(Path(str(stop)))}", err=True)
+            further = f"go on with: {resume_command(Path(str(stop)))}" if where.writes else "host 0 has the run"
+            click.echo(f"interrupted; {further}", err=True)
             raise click.exceptions.Exit(130) from None
     if where.writes:
         _report(checked.loaded.spec.name, outcome, display, junit, as_json)

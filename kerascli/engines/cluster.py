@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerascli import yamltext
+from kerascli.component import plain
+from kerascli.engines.meeting import Meeting
 from kerascli.errors import Failure, Problem
 from kerascli.keras_backend import backend
-from kerascli.spec import Loaded
+from kerascli.spec import Loaded, Spec
 
 FLAGS = "XLA_FLAGS"
 VIRTUAL = "--xla_force_host_platform_device_count"
 ADDRESSES, COUNT, NUMBER = (f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"))
 """What Keras reads where it is not told."""
+TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What `torchrun` tells each of the processes that it starts."""
+WAIT = 120.0
+"""Seconds in which all hosts must have come."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,15 @@ class Cluster:
     """`address:port` of each, that of the first alone is asked by all; empty for one host."""
     host: int = 0
     """Which of them this is; the first writes the run."""
+    launched: bool = False
+    """Whether `torchrun` started them, and brings them together."""
+    wait: float = WAIT
+
+    @property
+    def neighbours(self) -> int:
+        """How many of the hosts before this one are processes of the same machine."""
+        machines = [address.rpartition(":")[0] for address in self.hosts]
+        return machines[: self.host].count(machines[self.host])
 
     @property
     def single(self) -> bool:
@@ -42,13 +59,19 @@ class Cluster:
         return self.host == 0
 
     @contextmanager
-    def place(self, runs: Path) -> Iterator[Path]:
-        """The folder that the run goes to; what another host than the first writes is thrown away."""
-        if self.writes:
-            yield runs
-            return
-        with tempfile.TemporaryDirectory(prefix="kerascli-") as folder:
-            yield Path(folder)
+    def place(self, runs: Path, loaded: Loaded, say: Callable[[str], None]) -> Iterator[Path]:
+        """Be together with all other hosts. Gives the folder of the run; what others than the first write is no run."""
+        with ExitStack() as stack:
+            if self.hosts and not self.launched:
+                stack.enter_context(Meeting(self.hosts, self.host, _subject(loaded), self.wait, say))
+            yield runs if self.writes else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerascli-")))
+
+    def apart(self, error: Exception) -> Failure:
+        """What a backend says where it does not bring the hosts together."""
+        said = " ".join(str(error).split())[:300]
+        message = f"the {len(self.hosts)} hosts did not come together at {self.hosts[0]}: {said}"
+        help = "start the same command on each, with its own `--host`, and let the first one's port be free"
+        return Failure(Problem("E518", message, help=help))
 
     def prepare(self) -> None:
         """Say what has to be said before Keras and JAX are loaded: the backend, and that the CPU is so many devices."""
@@ -68,9 +91,20 @@ def _keep_output() -> None:
     os.dup2(2, 1)
 
 
+def _subject(loaded: Loaded) -> str:
+    """What is trained, so that hosts can compare it; their data may lie in other places."""
+    spec = {key: plain(getattr(loaded.spec, key)) for key in Spec.model_fields if key not in ("name", "dataset")}
+    return hashlib.sha256(f"{backend()} {yamltext.dump(spec)}".encode()).hexdigest()[:16]
+
+
 def cluster(loaded: Loaded, devices: int | None = None, hosts: str | None = None, host: int | None = None) -> Cluster:
-    """What was typed, and for the engine `keras` what its variables of the environment say of the hosts."""
-    told = os.environ.get(ADDRESSES, "") if loaded.spec.training.engine == "keras" else ""
+    """What was typed, and for the engine `keras` what variables of the environment say of the hosts."""
+    told = os.environ.get(ADDRESSES, "")
+    if hosts is None and loaded.spec.training.engine == "keras":
+        if launched := _launched(devices, host):
+            return launched
+    elif hosts is None:
+        told = ""
     listed = told if hosts is None else hosts
     found = tuple(part.strip() for part in listed.split(",") if part.strip())
     if not found:
@@ -89,6 +123,17 @@ def cluster(loaded: Loaded, devices: int | None = None, hosts: str | None = None
     return Cluster(devices, found, int(number))
 
 
+def _launched(devices: int | None, host: int | None) -> Cluster | None:
+    """What `torchrun` says, where it started this process."""
+    told = [os.environ.get(name, "") for name in TORCHRUN]
+    if backend() != "torch" or not all(told) or not told[0].isdecimal() or not told[1].isdecimal():
+        return None
+    if host is not None:
+        raise _wrong("`torchrun` says which of the processes this is", "leave out `--host`")
+    number, count = int(told[0]), int(told[1])
+    return Cluster(devices, (f"{told[2]}:{told[3]}", *("",) * (count - 1)), number, launched=True)
+
+
 def require(loaded: Loaded, wanted: Cluster) -> None:
     """Raise the Problem of an engine or a backend that works on one device alone."""
     if wanted.single:
@@ -96,9 +141,12 @@ def require(loaded: Loaded, wanted: Cluster) -> None:
     if loaded.spec.training.engine != "keras":
         message = "`--devices` and `--hosts` are for the engine `keras`; `numpy` uses the cores of one machine"
         raise _wrong(message, "add `--engine keras`, or use `--threads`")
-    if backend() != "jax":
-        message = f"several devices are used on JAX alone, and Keras's backend is {backend()}"
-        raise _wrong(message, "set `KERAS_BACKEND=jax`")
+    if backend() == "torch" and wanted.devices not in (None, 1):
+        message = "on PyTorch each process computes on one device, so there is no `--devices`"
+        raise _wrong(message, f"`torchrun --nproc-per-node {wanted.devices} -m kerascli train …`, or `--hosts`")
+    if backend() == "tensorflow" and wanted.hosts:
+        message = "Keras does not train over several hosts on TensorFlow: it fails with MultiWorkerMirroredStrategy"
+        raise _wrong(message, "set `KERAS_BACKEND` to `jax` or `torch`, or use `--devices` on one host")
     require_even(loaded, (wanted.devices or 1) * max(1, len(wanted.hosts)))
 
 

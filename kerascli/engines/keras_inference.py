@@ -49,7 +49,7 @@ class KerasPrediction(Batched):
     def compute(self, rows: int) -> Mapping[str, Array]:
         graph = self.net.graph
         inputs = tuple(self.stage[name][:rows] for name in graph.inputs)
-        with told(self.net.backend):
+        with told(self.net.backend.name):
             found = self.net.keras.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
         outputs = found if isinstance(found, (list, tuple)) else [found]
         return {name: np.asarray(array) for name, array in zip(graph.outputs, outputs, strict=True)}
@@ -78,13 +78,13 @@ class KerasEvaluation(Evaluation):
         while done < self.batches:
             count = net.alike(done, self.batches, lambda k: min(self.rows, self.samples - k * self.rows))
             watch = _Checks(net, sums, between)
-            with told(net.backend):
-                batches = Batches(net, self.feed, done, count)
+            with told(net.backend.name):
+                batches = net.backend.data(Batches(net, self.feed, done, count))
                 logs = net.keras.evaluate(batches, verbose=0, return_dict=True, callbacks=[watch])
             done += count
             sums = Averages(net.model)
-            net.sums(sums)
-        return net.logs(net.values(logs))
+            net.figures.sums(sums)
+        return net.figures.logs(net.figures.values(logs))
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -99,22 +99,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         graph = self.net.graph
-        rows = self._own(self.feed.batch(self.first + index).index)
+        rows = self.net.backend.rows(self.feed.batch(self.first + index).index)
         arrays = self.net.runner.session.fed(self.feed.number)
         outputs = graph.outputs
         parts = [[arrays[f"x:{name}"][rows] for name in graph.inputs], [arrays[f"y:{n}"][rows] for n in outputs]]
         if f"w:{outputs[0]}" in arrays:
             parts.append([arrays[f"w:{name}"][rows] for name in outputs])
         return tuple(tuple(part) if len(part) > 1 else part[0] for part in parts)
-
-    def _own(self, rows: Any) -> Any:
-        """Those of this host."""
-        cluster, dealt = self.net.cluster, self.net.dealt
-        hosts = len(cluster.hosts) or 1
-        if hosts == 1 or dealt is None or dealt.whole:
-            return rows
-        share = len(rows) // hosts
-        return rows[cluster.host * share : (cluster.host + 1) * share]
 
 
 class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
@@ -125,14 +116,14 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
         self.net, self.sums, self.between = net, sums, between
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.net.backend == "jax":
-            self.net.see()
+        if self.net.backend.early:
+            self.net.figures.see()
         if batch == 0 and self.sums is not None:
-            self.net.set_sums(self.sums)
+            self.net.figures.set_sums(self.sums)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.net.backend != "jax":
-            self.net.see()
+        if not self.net.backend.early:
+            self.net.figures.see()
         self.between()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from importlib import import_module
@@ -24,11 +24,10 @@ from kerascli.errors import Failure, Problem
 from kerascli.graph import Graph
 from kerascli.keras_layout import optimizer_slots, optimizer_state, places
 from kerascli.layers.structure import Input
-from kerascli.metrics.base import Metric, Sums
 from kerascli.model import Model
 from kerascli.ops.ir import Array
 from kerascli.run import versions
-from kerascli.runner import Averages, Logs, Runner
+from kerascli.runner import Runner
 from kerascli.schedules import Schedule
 
 
