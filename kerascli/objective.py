@@ -133,7 +133,7 @@ class _Matcher:
             fault = str(error), error.help
         if fault:
             label = f"the targets are {shown(target)}, the output `{output}` is {shown(node.shape)}"
-            self.note("E312", fault[0], where, label, fault[1])
+            self.note("E312", fault[0], where, label, fault[1] + _classes(info, node.shape))
             self.unfit.add(output)
         else:
             self.doubts(node, loss, where)
@@ -252,6 +252,14 @@ def _trace(loss: Loss, target: Type, output: Type) -> None:
     trace = Trace()
     y_true, y_pred = (trace.add(Input(name, kind), scope=Scope.BLOCK) for name, kind in (("y", target), ("x", output)))
     loss.values(y_true, y_pred)
+
+
+def _classes(info: TargetInfo, output: Shape) -> str:
+    """The names of the classes, where there are others than outputs: one may be a slip of the pen."""
+    names = info.class_names
+    if not 0 < len(names) <= 10 or output[-1:] == (len(names),) or all(map(str.isdecimal, names)):
+        return ""
+    return f"; the classes are {', '.join(f'`{name}`' for name in names)}"
 
 
 def activation(graph: Graph, node: Node) -> str | None:

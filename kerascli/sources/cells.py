@@ -1,22 +1,28 @@
 """Cells of tables as numbers and texts: those of text files, which are all text, and those that have a type."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from math import isnan, nan
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from kerascli.columns import Kind
 from kerascli.dates import seconds
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?"})
 """Texts that stand for a missing value in a text file, in lower case."""
 BETWEEN_LABELS = "\x1f"
 """Between the labels of a cell that was a list."""
+MOSTLY = 20
+"""Distinct numbers for each other text from which a column is one of numbers with faults in it."""
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}([.,'’]\d{3})+([.,]\d+)?")
+Spoilt = Literal["", "commas", "thousands", "words"]
+"""What keeps a column of numbers from being read as one: decimal commas, parted thousands, a few other texts."""
 Texts = list[str | None]
 
 
@@ -31,8 +37,8 @@ class Cells(Protocol):
         """The types that the cells have, where they have any, and the place of the first of each."""
         ...
 
-    def have_comma(self, cells: Sequence[Any]) -> bool:
-        """Whether all cells are numbers once a decimal comma is taken for a point."""
+    def spoilt(self, texts: Collection[str]) -> Spoilt:
+        """What keeps these distinct texts from being numbers, where they nearly are."""
         ...
 
     def shown(self, cell: Any) -> str:
@@ -63,8 +69,15 @@ class TextCells:
     def types(self, cells: Sequence[str]) -> dict[str, int]:
         return {}
 
-    def have_comma(self, cells: Sequence[str]) -> bool:
-        return self.decimal == "." and all(_is_number(c, ",") for c in cells if c.lower() not in MISSING)
+    def spoilt(self, texts: Collection[str]) -> Spoilt:
+        others = [text for text in texts if not _is_number(text, self.decimal)]
+        if not others:
+            return ""
+        if all(map(_THOUSANDS.fullmatch, others)):
+            return "thousands"
+        if self.decimal == "." and all(_is_number(text, ",") for text in others):
+            return "commas"
+        return "words" if MOSTLY * len(others) <= len(texts) else ""
 
     def shown(self, cell: str) -> str:
         return cell[:40]
@@ -153,8 +166,8 @@ class ValueCells:
             found[name] = min(place, found.get(name, place))
         return found
 
-    def have_comma(self, cells: Sequence[Any]) -> bool:
-        return False
+    def spoilt(self, texts: Collection[str]) -> Spoilt:
+        return ""  # a text among numbers has another type
 
     def shown(self, cell: Any) -> str:
         if isinstance(cell, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from kerascli.dates import OF_DAYS
 from kerascli.encoders import no_value
 from kerascli.errors import Failure, Problem, SpecFailure
 from kerascli.features import FeatureOptions
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.base import TargetInfo
 from kerascli.sources.cells import BETWEEN_LABELS
 from kerascli.sources.table import MOST_CATEGORIES, MOST_TEXTS, ColumnSurvey, Survey
@@ -32,9 +33,8 @@ def decided(name: str, options: FeatureOptions, seen: Survey) -> FeatureOptions:
         message = f"row {row}, column `{name}`: `{text[:40]}` is not a number"
         help = f"mend it; leave the cell empty where there is no value; or take all for texts: `{name}: category`"
         raise Failure(Problem("E408", message, place, help=help))
-    if kind == "category" and options.kind is None and column.comma_decimals and column.present:
-        message = f"column `{name}` holds numbers with decimal commas"
-        raise Failure(Problem("E408", message, where, help='say so: `decimal: ","`'))
+    if kind == "category" and options.kind is None:
+        require_unspoilt(name, column)
     if kind == "category" and column.texts is None:
         help = f"leave it out: `features: {{{name}: ignore}}`; or take it for a text: `features: {{{name}: text}}`"
         message = f"column `{name}` has more than {column.most_texts:,} different texts"
@@ -43,6 +43,24 @@ def decided(name: str, options: FeatureOptions, seen: Survey) -> FeatureOptions:
         return options.decided(kind, (*OF_DAYS, "hour") if column.times or _has_hour(options) else OF_DAYS)
     except ValidationError as error:
         raise SpecFailure(Problem("E410", f"column `{name}`: {error.errors()[0]['msg']}")) from None
+
+
+def require_unspoilt(name: str, column: ColumnSurvey) -> None:
+    """Raise E408 for a column that nearly is one of numbers: nobody wants a category for each of them."""
+    if column.numeric or not column.spoilt:
+        return
+    assert column.other is not None
+    row, place, text = column.other
+    found = {"commas": "with decimal commas", "thousands": "whose thousands are parted"}.get(column.spoilt)
+    message = f"row {row}, column `{name}`: `{text}` is not a number, and nearly all other values are"
+    help = f"mend it; leave the cell empty where there is no value; or say `features: {{{name}: category}}`"
+    if found:
+        message = f"column `{name}` holds numbers {found}, such as `{text}` in row {row}"
+        help = 'add `decimal: ","` to the dataset'
+    if column.spoilt == "thousands":
+        plain = re.sub(r"\D", "", text)
+        help = f"write them without, as in `{plain}`" + (f"; or, if it is a decimal comma, {help}" * ("," in text))
+    raise Failure(Problem("E408", message, place, help=help))
 
 
 def _has_hour(options: FeatureOptions) -> bool:
@@ -75,10 +93,12 @@ def _kind(name: str, column: ColumnSurvey, seen: Survey) -> str:
     return "text" if long and column.present else "category"
 
 
-def target_kind(column: ColumnSurvey, between: str | None) -> Kind:
+def target_kind(name: str, column: ColumnSurvey, between: str | None) -> Kind:
     """How a column of targets is read."""
     if between is not None or "a list" in column.types:
         return Kind("labels")
+    if column.spoilt != "words":  # classes may be numbers and words
+        require_unspoilt(name, column)
     return Kind("numeric" if column.numeric else "category")
 
 

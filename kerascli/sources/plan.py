@@ -11,7 +11,7 @@ from kerascli.columns import LONG, Column, Kind, NumericColumn, TextColumn
 from kerascli.encoders import Category, Date, Encoder, Numeric, Raw
 from kerascli.errors import Failure, Problem, Span
 from kerascli.features import FeatureOptions
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.arrays import spread_evenly
 from kerascli.sources.base import Cut, InputInfo, TargetInfo, did_you_mean
 from kerascli.sources.decide import decided, target_info, target_kind
@@ -106,7 +106,7 @@ def make_plan(wishes: Wishes) -> Plan:
     inputs = input_layout(_chosen(wishes, train), wishes.inputs)
     targets = target_layout(wishes.targets, wishes.outputs)
     features, raw = _features(inputs, wishes, train)
-    goals = {name: target_kind(train.columns[name], between) for columns in targets.values() for name in columns}
+    goals = {name: target_kind(name, train.columns[name], between) for columns in targets.values() for name in columns}
     readings = {name: raw[name].reading if name in raw else _reading(options) for name, options in features.items()}
     readings = {name: kind for name, kind in readings.items() if kind.name not in LONG} | goals
     table = _columns(files["train"], wishes.form, readings)

@@ -1,6 +1,7 @@
 """Text files of separated values: the one door to the csv module."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from kerascli.sources.textfile import LONGEST_LINE, Readable, lines, open_text
 SEPARATORS = (",", ";", "\t", "|")
 _HEAD = 1 << 16
 _SHOWN = {"\t": "tab", " ": "blank"}
+_SAID = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+"""A first line that tells Excel the separator."""
 csv.field_size_limit(LONGEST_LINE)
 
 
@@ -70,12 +73,15 @@ class Separated:
         if head[0].startswith(("{", "[{")):
             where, help = Span(name, 1, 1), "a file of one JSON object a line is `type: jsonl`"
             raise Failure(Problem("E407", f"`{name}` holds JSON, no separated values", where, help=help))
-        dialect = _dialect(head, self.separator)
+        said = _SAID.fullmatch(head[0])
+        dialect = _dialect(head[1:], said[1]) if said else _dialect(head, self.separator)
         shown = ", ".join(part for part in (encoding, dialect.shown) if part)
-        rows = _rows(chain(head, lines(stream, name)), name, dialect)
+        rows = _rows(chain(head, lines(stream, name)), name, dialect, skipped=1 if said else 0)
         if not self.headed:
             return Rows(name, (), TextCells(self.decimal), shown, rows)
         line, header = next(rows, (0, []))
+        while header and not header[-1]:
+            header.pop()  # Excel ends every line with a separator where a column was once
         if not header:
             raise Failure(empty)
         _require_names(name, line, header)
@@ -102,6 +108,8 @@ class Rows:
         places: list[int] = []
         rows: list[list[str]] = []
         for line, row in self.values:
+            if len(row) > len(self.header) and not any(row[len(self.header) :]):
+                row = row[: len(self.header)]
             if len(row) != len(self.header):
                 number = self.rows_read + len(rows) + len(ragged) + 1
                 message = f"row {number} has {len(row)} values, the header has {len(self.header)}"
@@ -127,14 +135,15 @@ class Rows:
         return Batch(first, places, dict(zip(self.header, zip(*rows, strict=True), strict=True)))
 
 
-def _rows(text: Iterator[str], name: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """(line it begins in, values without surrounding blanks) of every row that is not blank."""
-    reader, begin = dialect.reader(text, strict=True), 1
+def _rows(text: Iterator[str], name: str, dialect: Dialect, skipped: int) -> Iterator[tuple[int, list[str]]]:
+    """(line it begins in, values without surrounding blanks) of every row that has one."""
+    reader, begin = dialect.reader(islice(text, skipped, None), strict=True), 1 + skipped
     try:
         for row in reader:
-            if row and (len(row) > 1 or row[0].strip()):
-                yield begin, list(map(str.strip, row))
-            begin = reader.line_num + 1
+            values = list(map(str.strip, row))
+            if any(values):
+                yield begin, values
+            begin = reader.line_num + 1 + skipped
     except csv.Error as error:
         message = f"the text cannot be read as a table: {error}"
         help = "is a quotation mark left open, or one inside a value not doubled?"

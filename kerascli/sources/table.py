@@ -16,8 +16,8 @@ import numpy as np
 from kerascli.columns import Column, Kind, NumericColumn, TextColumn
 from kerascli.dates import seconds
 from kerascli.errors import Failure, Problem, Span
-from kerascli.preprocessing import Array
-from kerascli.sources.cells import Cells
+from kerascli.ops.ir import Array
+from kerascli.sources.cells import Cells, Spoilt
 
 MOST_CATEGORIES = 1_000
 """A column of texts with more distinct values than this is no category unless the spec says so."""
@@ -92,8 +92,8 @@ class ColumnSurvey:
     """Whether every number is an integer."""
     other: tuple[int, Span | Path, str] | None = None
     """Row, place and text of the first value that is no number."""
-    comma_decimals: bool = True
-    """Whether all values read as numbers once a decimal comma is taken for a point."""
+    spoilt: Spoilt = ""
+    """What keeps a column that is not numeric from being so, where it nearly is."""
     dates: bool = True
     """Whether every value is a date as ISO 8601 writes it."""
     times: bool = False
@@ -120,13 +120,18 @@ class ColumnSurvey:
         if self.texts is not None:
             self.texts.update(present)
             if len(self.texts) > self.most_texts:
+                self.settle(reader)
                 self.texts = None
         if self.numeric:
             return
         self.present += len(present)
         self.words += sum(text.count(" ") + 1 for text in present)
-        self.comma_decimals = self.comma_decimals and reader.have_comma(cells)
         self.dates = self.dates and self._are_dates(present)
+
+    def settle(self, reader: Cells) -> None:
+        """Once all distinct texts are known, or too many: whether they are nearly numbers."""
+        if self.texts is not None:
+            self.spoilt = "words" if self.numeric else reader.spoilt(self.texts)
 
     def _are_dates(self, texts: Sequence[str]) -> bool:
         try:
@@ -175,6 +180,8 @@ def survey(path: Path, form: Format, generous: Collection[str] = ()) -> Survey:
                 columns.setdefault(name, begun(name)).add(cells, batch, table)
         if not rows:
             raise Failure(Problem("E407", f"`{path}` has column names but no rows", path))
+        for column in columns.values():
+            column.settle(table.cells)
         return Survey(str(path), rows, columns, table.shown, table.header is not None)
 
 

@@ -196,6 +196,22 @@ def test_faulty_tables_are_problems(tmp_path: Path, text: str | bytes, code: str
         read(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["sep=;\r\na;label\r\n1;x\r\n2;y\r\n", "a;label;\n1;x;\n2;y\n", "a;label;;\n1;x\n;;\n2;y;;\n;\n"],
+    ids=["separator said", "separators at the end", "rows without values"],
+)
+def test_what_spreadsheets_leave_behind_is_passed_over(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path, text, features={"a": {"scale": "none"}})
+    assert found.train.inputs["x"].tolist() == [[1], [2]] and found.train.targets["label"].tolist() == [0, 1]
+
+
+def test_lines_are_counted_from_the_one_that_says_the_separator(tmp_path: Path) -> None:
+    with fails("E407", "row 2 has 3 values") as problems:
+        read(tmp_path, "sep=,\na,label\n1,x\n2,y,z\n")
+    assert [problem.where.line for problem in problems if isinstance(problem.where, Span)] == [4]
+
+
 def test_all_ragged_rows_are_named_up_to_ten(tmp_path: Path) -> None:
     with fails("E407", "row 2 has 1 values") as problems:
         read(tmp_path, "a,label\n1,x\n" + "2\n" * 50)

@@ -201,8 +201,33 @@ def test_what_a_column_holds_is_seen_in_its_values(tmp_path: Path, cells: list[s
 
 
 def test_numbers_before_the_first_date_are_no_dates(tmp_path: Path) -> None:
-    rows = "".join(f"{i},{'xy'[i % 2]}\n" for i in range(900) for _ in range(5))
+    rows = "".join(f"{i},{'xy'[i % 2]}\n" for i in range(9) for _ in range(500))
     assert read(tmp_path, {"a": {}}, f"a,label\n{rows}2031-01-01,x\n").preprocessing.features[0].kind == "category"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([*map(str, range(40)), "#DIV/0!", "-"], ["row 41, column `a`: `#DIV/0!` is not a number", "category"]),
+        ([*map(str, range(1200)), "3800 g"], ["row 1201, column `a`: `3800 g` is not a number", "nearly all"]),
+        (["950", "1,250", "12,000.5"], ["thousands are parted, such as `1,250` in row 2", "as in `1250`", "decimal"]),
+        (["1'250", "12'000"], ["thousands are parted", "as in `1250`"]),
+        (["39,1", "40"], ["decimal commas, such as `39,1` in row 1", 'decimal: ","']),
+    ],
+    ids=["words", "words after many", "thousands", "apostrophes", "commas"],
+)
+def test_a_column_that_nearly_is_one_of_numbers_is_no_category(
+    values: list[str], words: list[str], tmp_path: Path
+) -> None:
+    rows = "".join(f'"{value}",{"xy"[k % 2]}\n' for k, value in enumerate(values))
+    with fails("E408", *words):
+        read(tmp_path, {}, f"a,label\n{rows}")
+    assert read(tmp_path, {"a": "category"}, f"a,label\n{rows}").preprocessing.features[0].kind == "category"
+
+
+def test_measured_targets_with_decimal_commas_are_no_classes(tmp_path: Path) -> None:
+    with fails("E408", "column `label` holds numbers with decimal commas"):
+        read(tmp_path, {}, 'a,label\n1,"2,5"\n2,"3,5"\n')
 
 
 # ---- inputs
