@@ -14,9 +14,9 @@ class Csv(_TableFiles):
     """A table in a text file, plain or gzip: a row of column names, then a sample a row.
 
     Kinds are inferred: a column where every value is a number is numeric (where nearly every one is, the others are
-    faults), one of ISO dates a date, one of long texts a text, any other a category. Empty, `NA`, `N/A`, `NaN`, `null` and `?` are missing values. The text is UTF-8, or
-    UTF-16 with a byte order mark; quotation marks are as in RFC 4180, or what the first rows show. Rows without any
-    value are passed over.
+    faults), one of ISO dates a date, one of long texts a text, any other a category. Empty, `NA`, `N/A`, `NaN`,
+    `null` and `?` are missing values. The text is UTF-8, or UTF-16 with a byte order mark; quotation marks are as in
+    RFC 4180, or what the first rows show. Rows without any value are passed over.
 
     A file is read some thousand rows at a time. Numbers and categories are kept, four to eight bytes each; texts above
     64 MiB wait in a temporary file (`TMPDIR` says where), and become vectors a batch at a time.
