@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from kerascli.component import Component, snake_case
 from kerascli.ops.elementwise import cast
 from kerascli.ops.ir import Shape, ShapeError, Value
-from kerascli.ops.shape import permute, reshape
+from kerascli.ops.shape import permute, reshape, without_one
 
 Fault = tuple[str, str]
 """What is wrong, and the mend."""
@@ -82,7 +82,7 @@ class _LikeOutput(Loss):
 
 def unlike(loss: Loss, y_shape: Shape, classes: int | None, pred_shape: Shape) -> Fault | None:
     """Targets must have the output's shape; (n,) meets (n, 1)."""
-    if without_ones(y_shape) == without_ones(pred_shape):
+    if without_one(y_shape) == without_one(pred_shape):
         return None
     message = f"{loss.label} wants targets of the output's shape {pred_shape}, and they have shape {y_shape}"
     if classes and y_shape in (pred_shape[:-1], (*pred_shape[:-1], 1)):
@@ -94,13 +94,9 @@ def unlike(loss: Loss, y_shape: Shape, classes: int | None, pred_shape: Shape) -
     return message, "make the last layer's output the shape of the target"
 
 
-def without_ones(shape: Shape) -> Shape:
-    return shape[:-1] if shape[-1:] == (1,) else shape
-
-
 def matched(y_true: Value, y_pred: Value) -> Value:
     """Targets seen in the shape of the output: (n,) as (n, 1), (n, T) as (n, T, 1)."""
-    return reshape(y_true, y_pred.shape) if without_ones(y_true.shape) == without_ones(y_pred.shape) else y_true
+    return reshape(y_true, y_pred.shape) if without_one(y_true.shape) == without_one(y_pred.shape) else y_true
 
 
 def floats(y_true: Value, y_pred: Value) -> Value:

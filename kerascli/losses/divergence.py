@@ -3,13 +3,13 @@
 from pydantic import Field
 
 from kerascli.component import Example
-from kerascli.losses.base import Fault, Loss, _LikeOutput, floats, without_ones
+from kerascli.losses.base import Fault, Loss, _LikeOutput, floats
 from kerascli.losses.probabilistic import unnumbered
 from kerascli.ops import elementwise, reduction
 from kerascli.ops.index import one_hot
 from kerascli.ops.ir import Shape, Value
 from kerascli.ops.loss import EPSILON
-from kerascli.ops.shape import reshape
+from kerascli.ops.shape import reshape, without_one
 
 
 class KLDivergence(_LikeOutput):
@@ -54,7 +54,7 @@ class CategoricalGeneralizedCrossEntropy(Loss):
 
     def values(self, y_true: Value, y_pred: Value) -> Value:
         rows = y_pred.shape[:-1]
-        y_true = reshape(y_true, rows) if without_ones(y_true.shape) == without_ones(rows) else y_true
+        y_true = reshape(y_true, rows) if without_one(y_true.shape) == without_one(rows) else y_true
         true = one_hot(elementwise.cast(y_true, "int32"), y_pred.shape[-1])
         p = reduction.sum(elementwise.multiply(y_pred, true), -1)
         return elementwise.divide(elementwise.subtract(1.0, elementwise.power(p, self.q)), self.q)

@@ -17,12 +17,11 @@ from kerascli.losses.base import (
     matched,
     sample_axis,
     unlike,
-    without_ones,
 )
 from kerascli.ops import elementwise
 from kerascli.ops import loss as ops
 from kerascli.ops.ir import Shape, Value
-from kerascli.ops.shape import reshape
+from kerascli.ops.shape import reshape, without_one
 
 
 class _Crossentropy(Loss):
@@ -142,7 +141,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     def values(self, y_true: Value, y_pred: Value) -> Value:
         y_pred = class_axis_last(y_pred, self.axis)
         rows = y_pred.shape[:-1]
-        y_true = reshape(y_true, rows) if without_ones(y_true.shape) == without_ones(rows) else y_true
+        y_true = reshape(y_true, rows) if without_one(y_true.shape) == without_one(rows) else y_true
         values = ops.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
         counted = self.counted(y_true, values)
         return values if counted is None else elementwise.multiply(values, elementwise.cast(counted, "float"))
@@ -200,7 +199,7 @@ def unnumbered(loss: Loss, axis: int, y_shape: Shape, classes: int | None, pred_
         )
     at = sample_axis(axis, pred_shape)
     rows = (*pred_shape[:at], *pred_shape[at + 1 :])
-    if without_ones(y_shape) != without_ones(rows):
+    if without_one(y_shape) != without_one(rows):
         return (
             f"{loss.label} wants a class number for each of the outputs {rows}, and targets have shape {y_shape}",
             "put Flatten or a pooling layer before the last one if there is one label for each sample",

@@ -8,6 +8,7 @@ from pydantic import Field
 from kerascli.component import Example
 from kerascli.metrics.base import Metric, _Mean
 from kerascli.ops.ir import Array, Shape
+from kerascli.ops.shape import without_one
 
 
 class _Accuracy(_Mean):
@@ -156,7 +157,7 @@ def _in_top_k(labels: Array, scores: Array, k: int) -> Array:
 
 
 def _unequal(metric: Metric, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-    if without_ones(target_shape) == without_ones(output_shape):
+    if without_one(target_shape) == without_one(output_shape):
         return None
     return (
         f"{metric.column} compares targets of shape {target_shape} with outputs of shape {output_shape}",
@@ -180,8 +181,3 @@ def _not_integers(metric: Metric, target_shape: Shape, output_shape: Shape) -> t
         f"{metric.column} wants integer targets of shape {output_shape[:-1]} and gets shape {target_shape}",
         "use the categorical metric for one-hot targets, or `target_encoding: integer`",
     )
-
-
-def without_ones(shape: Shape) -> Shape:
-    """The shape without a last axis of one: Keras lets (n,) meet (n, 1)."""
-    return shape[:-1] if shape[-1:] == (1,) else shape

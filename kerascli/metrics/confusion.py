@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from kerascli.component import Example, _as_tuple
-from kerascli.metrics.accuracy import without_ones
 from kerascli.metrics.base import Metric, Sums, ratio, trailing
 from kerascli.ops.ir import Array, Shape
+from kerascli.ops.shape import without_one
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Annotated[Threshold | tuple[Threshold, ...] | None, BeforeValidator(_as_tuple)]
@@ -146,7 +146,7 @@ class Recall(_ShareOfTruePositives):
 
 
 def unlike(metric: Metric, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-    if without_ones(target_shape) == without_ones(output_shape):
+    if without_one(target_shape) == without_one(output_shape):
         return None
     return (
         f"{metric.column} wants targets of the output's shape {output_shape} and gets shape {target_shape}",

@@ -6,10 +6,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from kerascli.component import Example, _as_tuple
-from kerascli.metrics.accuracy import without_ones
 from kerascli.metrics.base import Metric, Sums, trailing
 from kerascli.metrics.confusion import unlike
 from kerascli.ops.ir import Array, Shape
+from kerascli.ops.shape import without_one
 
 EPSILON = 1e-7
 MATRIX = "total_confusion_matrix"
@@ -124,7 +124,7 @@ class _OfClasses(_IntersectionOverUnion):
                     return f"{self.column} finds no axis {self.axis} of classes in {shape}", "the last axis is -1"
                 del rest[self.axis - 1 if self.axis > 0 else self.axis]
             shapes.append(tuple(rest))
-        if without_ones(shapes[0]) == without_ones(shapes[1]):
+        if without_one(shapes[0]) == without_one(shapes[1]):
             return None
         return (
             f"{self.column} sees classes of shape {shapes[0]} in targets {target_shape}, "

@@ -28,6 +28,11 @@ def whole_axis(x: Value, axis: int) -> int:
     return axis + (x.scope == Scope.BLOCK and axis >= x.batch_axis)
 
 
+def without_one(shape: Shape) -> Shape:
+    """Without a last axis of length 1, which targets often have and outputs lack, or the other way."""
+    return shape[:-1] if shape[-1:] == (1,) else shape
+
+
 class _Move(Op):
     """Numbers at other places; nothing is computed."""
 
