@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ Given = dict[str, str | int | None]
 GROUPS = {
     "What to search": ("settings", "sampler", "pruner", "monitor", "direction", "trials", "time", "seeds"),
     "Where it goes": ("runs_dir", "name", "resume", "storage"),
-    "How it runs": ("workers", "threads"),
+    "How it runs": ("engine", "workers", "threads"),
     "What is shown": ("quiet", "as_json"),
 }
 
@@ -50,6 +51,7 @@ def command() -> None:
 @click.option("--name", metavar="NAME", help="Name of the sweep; else the spec's and the time.")
 @click.option("--resume", metavar="SWEEP", help="Go on with a sweep, or help it from another machine.")
 @click.option("--storage", metavar="URL", help="Where trials are kept: a URL of Optuna's; else in the sweep's folder.")
+@click.option("--engine", type=click.Choice(["numpy", "keras"]), help="What computes: `training.engine`.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Trials at a time.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Of all workers together; by default all cores.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors and the result.")
@@ -69,6 +71,7 @@ def run(
     name: str | None,
     resume: str | None,
     storage: str | None,
+    engine: str | None,
     workers: int,
     threads: int | None,
     quiet: bool,
@@ -88,18 +91,18 @@ def run(
     from kerascli.cli.sweep_view import View
     from kerascli.sweep import page
     from kerascli.sweep.crew import Crew
-    from kerascli.sweep.ledger import Ledger
     from kerascli.sweep.storage import require_packages
 
     require_packages()
     given: Given = {"sampler": sampler, "pruner": pruner, "monitor": monitor, "direction": direction, "time": time}
     given |= {"trials": trials, "seeds": seeds}
     if resume is not None:
-        sweep, space = _resumed(resume, runs_dir, spec, settings, given, name or storage)
+        others = {"SPEC": spec, "--set": settings, "--engine": engine, "--name": name, "--storage": storage}
+        sweep, space, ledger = _resumed(resume, runs_dir, given, others)
     else:
-        sweep, space = _begun(spec, settings, given, runs_dir, name, storage)
+        settings = (*settings, f"training.engine={engine}") if engine else settings
+        sweep, space, ledger = _begun(spec, settings, given, runs_dir, name, storage)
     seconds = _seconds(time, space)
-    ledger = Ledger(sweep, space)
     with View(sweep, space, quiet) as view:
         view.problems(space.base.objective.warnings)
         if sweep.goal.note:
@@ -131,39 +134,40 @@ def _begun(
     runs_dir: Path,
     name: str | None,
     storage: str | None,
-) -> tuple[Sweep, Space]:
-    """A new sweep, after all that can be checked is."""
+) -> tuple[Sweep, Space, Ledger]:
+    """A new sweep, after all that can be checked is. Where its storage refuses it, it leaves nothing."""
+    from kerascli.errors import Failure
     from kerascli.sweep.folder import create
+    from kerascli.sweep.ledger import Ledger
     from kerascli.sweep.space import goal, open_space
 
     if spec is None:
         raise click.UsageError("say which SPEC to search, or which sweep to go on with: --resume SWEEP")
     asked = (*settings, *(f"search.{key}={value}" for key, value in given.items() if value is not None))
     space = open_space(spec, asked)
-    return create(runs_dir, name, space, goal(space), asked, storage), space
+    sweep = create(runs_dir, name, space, goal(space), asked, storage)
+    try:
+        return sweep, space, Ledger(sweep, space)
+    except Failure:
+        sweep.discard()
+        raise
 
 
-def _resumed(
-    word: str,
-    runs_dir: Path,
-    spec: Path | None,
-    settings: tuple[str, ...],
-    given: Given,
-    other: str | None,
-) -> tuple[Sweep, Space]:
+def _resumed(word: str, runs_dir: Path, given: Given, others: Mapping[str, object]) -> tuple[Sweep, Space, Ledger]:
     """A sweep to go on with: only its budget may change."""
     from kerascli.sweep.folder import find
+    from kerascli.sweep.ledger import Ledger
 
     fixed = [f"--{key}" for key, value in given.items() if value is not None and key not in ("trials", "time")]
-    if fixed or settings or spec or other:
-        what = fixed[0] if fixed else "--set" if settings else "SPEC" if spec else "--name and --storage"
+    if fixed := [*fixed, *(word for word, value in others.items() if value)]:
+        what = " and ".join(fixed)
         raise click.UsageError(f"a sweep goes on as it began, with more --trials or --time at most: leave out {what}")
     sweep = find(word, runs_dir)
     space = sweep.space()
     trials = given["trials"]
     if trials is not None:
         sweep.set_trials(int(trials), space)
-    return sweep, space
+    return sweep, space, Ledger(sweep, space)
 
 
 def _seconds(time: str | None, space: Space) -> float | None:

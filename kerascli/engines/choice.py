@@ -18,7 +18,7 @@ def runner(engine: str, model: Model, workers: int) -> Runner:
         return Runner(model, workers)
     if found := keras_backend.fault():
         code, message, help = found
-        raise Failure(Problem(code, message, help=help), exit_code=2)
+        raise Failure(Problem(code, message, help=help))
     Cluster().prepare()
     from kerascli.engines.keras_inference import KerasRunner
     from kerascli.engines.keras_net import require_layers

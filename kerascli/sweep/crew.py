@@ -29,6 +29,8 @@ PAUSE = 0.2
 """Seconds between two looks."""
 GRACE = 60.0
 """Seconds that workers have to save their trials where another cannot go on."""
+SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+"""Lets several workers on the engine keras share a GPU, of which JAX or TensorFlow would take nearly all at once."""
 TAIL = 2000
 """Characters of a worker's last words that are told."""
 
@@ -191,4 +193,4 @@ def _environment() -> dict[str, str]:
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     offline = {"KERASCLI_OFFLINE": "1"} if OFFLINE.get() else {}
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **offline}
+    return {**SHARED, **os.environ, "PYTHONPATH": os.pathsep.join(paths), **offline}

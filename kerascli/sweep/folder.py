@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,6 +78,14 @@ class Sweep:
         origin = Path(self.facts["spec"])
         document = override(yamltext.parse(self.spec.read_bytes(), str(origin)), self.facts["settings"])
         return Space(checked(Loaded(read(document, origin), document, self.spec)), origin)
+
+    def discard(self) -> None:
+        """Take back a sweep that could not begin; whatever else is in its folder stays."""
+        for file in (self.folder / FILE, self.spec, self.journal):
+            file.unlink(missing_ok=True)
+        for folder in (self.workers, self.folder):
+            with suppress(OSError):
+                folder.rmdir()
 
     def set_trials(self, trials: int, space: Space) -> None:
         """Change how many values are tried; of a grid there are no more than its points."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 PACKAGES = ("optuna", "cmaes", "matplotlib", "jinja2")
+DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""What the packages of databases are called where they are installed from, if not as they are imported."""
 ATTRIBUTE = "kerascli"
 """Of the study: what it searches, so that no other sweep joins it."""
 LOCKED = 30
@@ -105,7 +107,9 @@ def refusals(sweep: Sweep) -> Iterator[None]:
         raise
     except ImportError as error:
         message = f"the storage `{_shown(place)}` needs a package that is not installed: {error}"
-        raise Failure(Problem("E516", message, help=f"`pip install {error.name}`" if error.name else "")) from error
+        package = error.name or getattr(error.__cause__, "name", None)
+        help = f"`pip install {DRIVERS.get(package, package)}`" if package else ""
+        raise Failure(Problem("E516", message, help=help)) from error
     except Exception as error:
         raise Failure(_problem(place, error)) from error
 
@@ -120,7 +124,9 @@ def _problem(place: str, error: Exception) -> Problem:
         help = f"install that version, or bring it up to date: `optuna storage upgrade --storage {place}`"
         return Problem("E521", f"the storage `{place}` is of another version of Optuna: {_short(words)}", help=help)
     if isinstance(error, (ValueError, KeyError)) and "://" not in place:
-        return Problem("E521", f"the journal `{place}` is damaged, or of another version of Optuna: {_short(words)}")
+        help = "name a file that is not there yet, or leave out `--storage`: the sweep then has a journal of its own"
+        message = f"the journal `{place}` is damaged, or of another version of Optuna: {_short(words)}"
+        return Problem("E521", message, help=help)
     help = "any URL that Optuna takes: `sqlite:///trials.db`, `postgresql://…`, `redis://…`, or the path of a journal"
     return Problem("E521", f"the storage `{place}` cannot be used: {_short(words)}", help=help)
 

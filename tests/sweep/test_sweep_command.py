@@ -114,7 +114,9 @@ def test_wrong_words_are_told(tmp_path: Path, shell: Shell) -> None:
         (("spec.yaml", "--monitor", "val_lost"), "did you mean `val_loss`?"),
         (("spec.yaml", "--time", "soon"), "must be a time above 0"),
         (("spec.yaml", "--name", "sweep"), "is there already"),
+        (("spec.yaml", "--storage", "sqlite:///no/folder.db"), "the storage `sqlite:///no/folder.db` cannot be used"),
         (("--resume", "sweep", "--sampler", "grid"), "leave out --sampler"),
+        (("--resume", "sweep", "--engine", "keras", "--name", "other"), "leave out --engine and --name"),
         (("best", "sweep"), "no trial of `sweep` is completed"),
         (("best", "nothing"), "no sweep `nothing`"),
     ):
@@ -126,6 +128,9 @@ def test_wrong_words_are_told(tmp_path: Path, shell: Shell) -> None:
 def test_a_missing_package_is_said_with_the_command_that_installs_it(
     tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("kerascli.keras_backend._installed", lambda name: name != "keras")
+    answer = shell("sweep", write(tmp_path, "seed: {int: [0, 9]}"), "--engine", "keras")
+    assert answer.code == 1 and 'pip install "kerascli[keras]"' in answer.err
     monkeypatch.setattr("kerascli.sweep.storage.PACKAGES", ("optuna", "not_there"))
     answer = shell("sweep", write(tmp_path, "seed: {int: [0, 9]}"))
     assert answer.code == 2 and 'pip install "kerascli[sweep]"' in answer.err and "`not_there`" in answer.err
