@@ -257,7 +257,7 @@ def _trace(loss: Loss, target: Type, output: Type) -> None:
 def _classes(info: TargetInfo, output: Shape) -> str:
     """The names of the classes, where there are others than outputs: one may be a slip of the pen."""
     names = info.class_names
-    if not 0 < len(names) <= 10 or output[-1:] == (len(names),) or all(map(str.isdecimal, names)):
+    if len(output) > 1 or output == (len(names),) or not 0 < len(names) <= 10 or all(map(str.isdecimal, names)):
         return ""
     return f"; the classes are {', '.join(f'`{name}`' for name in names)}"
 
