@@ -20,15 +20,6 @@ MOST_GROWTH, FREE = 200, 1 << 20
 """A member may unpack to so many times its packed size, and to this many bytes in any case."""
 
 
-def is_archive(path: Path) -> bool:
-    """Whether the file begins as a zip archive does; unreadable files are said to be none."""
-    try:
-        with path.open("rb") as raw:
-            return raw.read(len(START)) == START
-    except OSError:
-        return False
-
-
 def read_member(path: Path, name: str, limit: int) -> bytes:
     """One member, refused where it is larger than `limit` once unpacked."""
     with opened(path) as archive:

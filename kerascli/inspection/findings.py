@@ -188,7 +188,7 @@ def _classes(context: Context, name: str, facts: TargetFacts, sorted_by_class: b
         cut = sorted_by_class and bool(getattr(context.loaded.spec.dataset, f"{split}_split", 0))
         if split != "train" and not cut:
             yield from _held_back(context, split, facts, counts)
-    yield from _imbalance(context, name, facts, present, total)
+    yield from _imbalance(context, facts, present, total)
 
 
 def _held_back(context: Context, split: str, facts: TargetFacts, counts: tuple[int, ...]) -> Iterator[Finding]:
@@ -217,7 +217,7 @@ def _held_back(context: Context, split: str, facts: TargetFacts, counts: tuple[i
         yield Finding("other_shares", "warning", message, help, where)
 
 
-def _imbalance(context: Context, name: str, facts: TargetFacts, present: list[int], total: int) -> Iterator[Finding]:
+def _imbalance(context: Context, facts: TargetFacts, present: list[int], total: int) -> Iterator[Finding]:
     rare = [k for k, count in enumerate(facts.counts["train"]) if count and max(present) >= RARE * count]
     if not rare or facts.weights:
         return

@@ -8,7 +8,7 @@ from functools import reduce
 from math import prod
 
 from kerascli.errors import Problem, SpecFailure
-from kerascli.graph import Graph
+from kerascli.graph import Graph, Node
 from kerascli.layer import MASKED, Context
 from kerascli.layers.structure import PSEUDO, _Part
 from kerascli.losses.base import Loss
@@ -38,7 +38,8 @@ class Target:
 class _Forward:
     """The forward pass as traced, before any loss."""
 
-    trace: Trace
+    training: bool
+    trace: Trace = field(default_factory=Trace)
     values: dict[str, Value] = field(default_factory=dict)
     masks: dict[str, Value | None] = field(default_factory=dict)
     written: dict[str, Value | None] = field(default_factory=dict)
@@ -49,61 +50,70 @@ class _Forward:
     further: dict[str, Sequence[Value]] = field(default_factory=dict)
     """The outputs after the first of layers that have several."""
 
-
-def trace_forward(graph: Graph, training: bool) -> _Forward:
-    """Call every layer of the graph in order."""
-    graph = graph.computed
-    forward = _Forward(Trace())
-    trace = forward.trace
-    for node in graph.nodes:
-        if node.name in graph.inputs:
+    def add(self, node: Node, is_input: bool) -> None:
+        """What a node stands for: an input of the graph, another node's value, or the call of a layer."""
+        if is_input:
             kind = Type(node.shape, node.dtype)
-            forward.values[node.name] = trace.add(Input(f"x:{node.name}", kind), scope=Scope.BLOCK)
-            forward.masks[node.name] = None
-            continue
-        if isinstance(node.layer, _Part):
-            forward.values[node.name] = forward.further[node.inputs[0]][node.layer.number - 1]
-            forward.masks[node.name] = None
-            continue
-        if isinstance(node.layer, PSEUDO):  # where a nested model begins or ends
-            forward.values[node.name] = forward.values[node.inputs[0]]
-            forward.masks[node.name] = forward.masks[node.inputs[0]]
-            continue
-        owner = node.shared or node.name
-        weights = {}
-        for spec in node.weights:
-            path, trained = f"{owner}/{spec.name}", spec.trainable and node.trainable
-            # A further call goes on from the averages that the call before it has moved.
-            moved = forward.updates.get(path)
-            weights[spec.name] = moved or trace.add(Weight(path, spec.shape, trained, spec.dtype), scope=Scope.WEIGHT)
-            if node.shared is None and spec.regularizer is not None and training and trained:
-                forward.penalties.append(spec.regularizer.penalty(weights[spec.name]))
-            forward.weights.setdefault(path, weights[spec.name])
-        xs = [forward.values[name] for name in node.inputs]
+            self.values[node.name] = self.trace.add(Input(f"x:{node.name}", kind), scope=Scope.BLOCK)
+            self.masks[node.name] = None
+        elif isinstance(node.layer, _Part):
+            self.values[node.name] = self.further[node.inputs[0]][node.layer.number - 1]
+            self.masks[node.name] = None
+        elif isinstance(node.layer, PSEUDO):  # where a nested model begins or ends
+            self.values[node.name] = self.values[node.inputs[0]]
+            self.masks[node.name] = self.masks[node.inputs[0]]
+        else:
+            self._call(node)
+
+    def _call(self, node: Node) -> None:
+        owner, weights = node.shared or node.name, self._weights(node)
+        xs = [self.values[name] for name in node.inputs]
         if not node.layer.takes_integers:
             xs = [x if x.dtype == "float" else cast(x, "float") for x in xs]
-        written = tuple(forward.written.get(name, forward.masks[name]) for name in node.inputs)
-        masks = tuple(forward.masks[name] for name in node.inputs)
+        written = tuple(self.written.get(name, self.masks[name]) for name in node.inputs)
+        masks = tuple(self.masks[name] for name in node.inputs)
         masks = written if type(node.layer).__name__ in MASKED else masks
-        context = Context(trace, training, masks, owner, {}, forward.penalties)
+        context = Context(self.trace, self.training, masks, owner, {}, self.penalties)
         values, named = node.layer.arguments(xs)
         for key, shape in node.layer.carry(*(x.shape for x in values)).items():
             path = f"{owner}/{key}"
-            left = forward.updates.get(path) or trace.add(Carried(path, Type(shape)), scope=Scope.BLOCK)
+            left = self.updates.get(path) or self.trace.add(Carried(path, Type(shape)), scope=Scope.BLOCK)
             context.carried[key] = left
         try:
-            forward.values[node.name] = node.layer.call(context, weights, *values, **named)
-            forward.masks[node.name] = node.layer.mask(context, *xs)
+            self.values[node.name] = node.layer.call(context, weights, *values, **named)
+            self.masks[node.name] = node.layer.mask(context, *xs)
         except ShapeError as error:  # shapes fit, or the graph would have told: it is a mask that does not
             message = f"{node.title} does not fit the masks of its input: {error}"
             raise SpecFailure(Problem("E301", message, node.where, help=error.help)) from error
         if masks != written:
-            forward.written[node.name] = node.layer.mask(replace(context, masks=written), *xs)
+            self.written[node.name] = node.layer.mask(replace(context, masks=written), *xs)
         for name in node.layer.arguments(node.inputs)[0] if node.layer.ends_masks else ():
-            forward.written.setdefault(name, forward.masks[name])
-            forward.masks[name] = None
-        forward.further[node.name] = context.further
-        forward.updates.update({f"{owner}/{name}": value for name, value in context.updates.items()})
+            self.written.setdefault(name, self.masks[name])
+            self.masks[name] = None
+        self.further[node.name] = context.further
+        self.updates.update({f"{owner}/{name}": value for name, value in context.updates.items()})
+
+    def _weights(self, node: Node) -> dict[str, Value]:
+        """The layer's weights by name, and in training their penalties."""
+        found = {}
+        for spec in node.weights:
+            path, trained = f"{node.shared or node.name}/{spec.name}", spec.trainable and node.trainable
+            # A further call goes on from the averages that the call before it has moved.
+            moved = self.updates.get(path)
+            value = moved or self.trace.add(Weight(path, spec.shape, trained, spec.dtype), scope=Scope.WEIGHT)
+            if node.shared is None and spec.regularizer is not None and self.training and trained:
+                self.penalties.append(spec.regularizer.penalty(value))
+            self.weights.setdefault(path, value)
+            found[spec.name] = value
+        return found
+
+
+def trace_forward(graph: Graph, training: bool) -> _Forward:
+    """Call every layer of the graph in order."""
+    graph = graph.computed
+    forward = _Forward(training)
+    for node in graph.nodes:
+        forward.add(node, node.name in graph.inputs)
     for found in (forward.values, forward.masks):  # whole batches are put together from blocks along the first axis
         for name in graph.outputs:
             if (value := found[name]) is not None:
@@ -116,7 +126,7 @@ def prediction_program(graph: Graph, exact: bool = False) -> Program:
     forward = trace_forward(graph, training=False)
     outputs = [forward.values[name] for name in graph.outputs]
     masks = {name: m for name in graph.outputs if (m := forward.masks[name]) is not None}
-    done = simplify(forward.trace, [*outputs, *masks.values(), *forward.updates.values()], exact)
+    done = simplify([*outputs, *masks.values(), *forward.updates.values()], exact)
     return Program(
         next(iter(done.values())).trace,
         {name: done[forward.values[name]] for name in graph.outputs},
@@ -154,7 +164,7 @@ def _with_losses(graph: Graph, targets: Mapping[str, Target], weighted: bool, tr
         ]
     wanted = [forward.values[n] for n in names] + list(masks.values())
     wanted += [*forward.updates.values(), *forward.penalties]
-    done = simplify(forward.trace, wanted, exact)
+    done = simplify(wanted, exact)
     trace = done[wanted[0]].trace
     program = Program(
         trace,

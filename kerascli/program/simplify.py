@@ -34,7 +34,7 @@ CHANNELWISE = (BiasAdd, ChannelSums, ScaleShift, Add, Subtract, Multiply)
 """Ops that treat all positions alike and the channels, if at all, by vectors along the last axis."""
 
 
-def simplify(trace: Trace, wanted: list[Value], exact: bool = False) -> dict[Value, Value]:
+def simplify(wanted: list[Value], exact: bool = False) -> dict[Value, Value]:
     """A new trace with the wanted values, simplified: maps the old wanted values to the new ones."""
     folded = fold(wanted)
     rewriter = Rewriter([folded[value] for value in wanted], exact)

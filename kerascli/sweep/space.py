@@ -235,7 +235,7 @@ def goal(space: Space) -> Goal:
         if monitor == "loss":
             note = "there is no validation split, so `loss` is watched; `dataset.validation_split` makes one"
     elif monitor not in known:
-        raise SpecFailure(_unknown(monitor, known, own, absent, where))
+        raise SpecFailure(_unknown(monitor, known, absent, where))
     per_epoch = not monitor.startswith("test_") and monitor != "seconds"
     if search.pruner != "none" and not per_epoch:
         message = f"`{monitor}` is known when training is over, and pruning needs a figure of every epoch"
@@ -264,7 +264,7 @@ def _direction(base: Checked, monitor: str) -> str | None:
     return {"down": "minimize", "up": "maximize"}.get(str(base.objective.directions.get(name)))
 
 
-def _unknown(monitor: str, known: Sequence[str], own: Sequence[str], absent: set[str], where: Span) -> Problem:
+def _unknown(monitor: str, known: Sequence[str], absent: set[str], where: Span) -> Problem:
     lacking = next((prefix for prefix in absent if monitor.startswith(prefix)), "")
     if lacking:
         split = {"val_": "validation", "test_": "test"}[lacking]

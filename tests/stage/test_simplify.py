@@ -64,7 +64,7 @@ def ops(value: Value) -> list[type[Op]]:
 
 def differentiated(net: Net, exact: bool | None) -> tuple[list[Value], list[str]]:
     """The output, the loss Σ r·tanh(y) and its gradients; `exact` None leaves the trace as it is."""
-    y = net.h if exact is None else simplify(net.trace, [net.h], exact)[net.h]
+    y = net.h if exact is None else simplify([net.h], exact)[net.h]
     r = y.trace.add(Input("r", Type(y.shape)), scope=Scope.BLOCK)
     loss = weighted_sum(y.trace.add(Tanh(), y), r)
     weights = {v: v.op.path for v in y.trace.values if isinstance(v.op, Weight)}
@@ -168,7 +168,7 @@ def test_chains_of_same_convolutions_stay_on_tiles() -> None:
     net.convolve(32)
     net.h = max_pool(net.h, (2, 2), (2, 2))
     net.head()
-    used = ops(simplify(net.trace, [net.h])[net.h])
+    used = ops(simplify([net.h])[net.h])
     assert used.count(TileTransform) == 4
     assert used.count(Im2Col) == 1
     assert Phase not in used
@@ -182,7 +182,7 @@ def test_extents_that_tiles_do_not_divide() -> None:
     net.apply(Relu())
     net.h = max_pool(net.h, (2, 2), (2, 2))
     net.head()
-    values = reachable([simplify(net.trace, [net.h])[net.h]])
+    values = reachable([simplify([net.h])[net.h]])
     (patches,) = [v for v in values if isinstance(v.op, Patches)]
     assert patches.shape == (6, 6, 3, 3, 32)  # 10 of 11 outputs are pooled: three tiles
     check_net(net)
@@ -204,7 +204,7 @@ def test_winograd_depends_on_shapes_and_can_be_switched_off(
 ) -> None:
     net = Net(shape)
     net.convolve(filters)
-    assert (TileProduct in ops(simplify(net.trace, [net.h], exact)[net.h])) is winograd
+    assert (TileProduct in ops(simplify([net.h], exact)[net.h])) is winograd
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_other_windows_stay_direct(
 ) -> None:
     net = Net((12, 12, 32))
     net.h = conv(net.h, net.weight(*kernel, 32, 32), strides, "same", dilation)
-    assert OutputTransform not in ops(simplify(net.trace, [net.h])[net.h])
+    assert OutputTransform not in ops(simplify([net.h])[net.h])
 
 
 def test_a_maximum_goes_before_bias_and_relu() -> None:
@@ -223,7 +223,7 @@ def test_a_maximum_goes_before_bias_and_relu() -> None:
     net.convolve(4, bias=True)
     net.apply(Relu())
     net.h = max_pool(net.h, (2, 2), (2, 2))
-    used = ops(simplify(net.trace, [net.h])[net.h])
+    used = ops(simplify([net.h])[net.h])
     assert used.index(MaxPool) < used.index(Relu)
     check_net(net)
 
@@ -237,7 +237,7 @@ def test_channel_factors_and_shifts_go_into_the_weights(bias: bool) -> None:
     net.h = max_pool(net.h, (2, 2), (2, 2))
     net.h = add(multiply(conv(net.h, net.weight(1, 1, 4, 4)), net.weight(4)), net.h)
     net.h = multiply(net.h, net.weight(4, 4, 4))
-    values = reachable([simplify(net.trace, [net.h])[net.h]])
+    values = reachable([simplify([net.h])[net.h]])
     on_samples = [v for v in values if v.scope == Scope.BLOCK and isinstance(v.op, (Add, Multiply))]
     assert [type(v.op) for v in on_samples] == [Add, Multiply]  # the skip, and what differs from place to place
     assert sum(isinstance(v.op, BiasAdd) for v in values) == 1
@@ -248,7 +248,7 @@ def test_a_value_read_twice_is_not_scaled_in_its_weights() -> None:
     net = Net((4, 4, 3))
     net.convolve(4)
     net.h = add(multiply(net.h, net.weight(4)), net.h)
-    assert Multiply in [type(v.op) for v in reachable([simplify(net.trace, [net.h])[net.h]]) if v.scope == Scope.BLOCK]
+    assert Multiply in [type(v.op) for v in reachable([simplify([net.h])[net.h]]) if v.scope == Scope.BLOCK]
     check_net(net)
 
 
