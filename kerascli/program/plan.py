@@ -129,8 +129,7 @@ class Scheduler:
 
     def _emit(self, value: Value, stage: int) -> Slot:
         inputs = [self._read(source, value, stage) for source in value.inputs]
-        out = Slot(value, stage)
-        further = [Slot(v, stage) for v in value.further]
+        out, *further = (Slot(v, stage, stage % 2 == 0 and v.scope == Scope.BLOCK) for v in (value, *value.further))
         self.home[value, stage] = out
         for v, slot in zip(value.further, further, strict=True):
             self.home[v, stage] = slot
