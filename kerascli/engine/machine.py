@@ -7,13 +7,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from kerascli.engine.memory import SharedMemory
 from kerascli.ops.ir import Array, Call, Carried, Constant, Input, Scope, Site, Value, Variable, Weight
 from kerascli.ops.linear import MatMul, TransposeMatrix
-from kerascli.program.plan import Plan, Slot, Step, is_contraction
+from kerascli.program.plan import Plan, Slot, Step, is_contraction, is_divided, slices_at_once
+
+
+class Block(NamedTuple):
+    """Samples `start` to `stop` of the batch, which a lane does at a time."""
+
+    start: int
+    stop: int
+    lane: int = 0
+    turn: int = 0
+    """Its place among the blocks that are done before the lanes meet."""
 
 
 @dataclass
@@ -46,8 +57,10 @@ class Machine:
         plan = self.plan
         self.dtype = np.dtype(plan.dtype)
         self.constants: dict[tuple[float, str], Array] = {}
-        self.arenas = [_aligned(plan.arena_bytes) for _ in range(plan.lanes)]
+        self.arenas: dict[int, Array] = {}
+        """Of each lane; the lanes of one worker have one arena, for they work one after the other."""
         self.wide: dict[Slot, Array] = {}
+        """Of the whole batch, or of a round."""
         self.held: dict[Slot, Array] = {}
         self.sums: dict[Slot, list[Array]] = {}
         self.slots: dict[Value, Slot] = {}
@@ -61,8 +74,9 @@ class Machine:
                 root = slot.root()
                 value = root.value
                 if value.scope == Scope.BLOCK:
-                    if root.wide and root not in self.wide:
-                        self.wide[root] = self.memory.zeros((plan.batch * value.sample_size,), self._kind(value))
+                    if (root.wide or root.common) and root not in self.wide:
+                        rows = plan.batch if root.wide else plan.block * plan.lanes * plan.round
+                        self.wide[root] = self.memory.zeros((rows * value.sample_size,), self._kind(value))
                 elif root not in self.held:
                     if (seen := self._seen_transposed(root)) is not None:
                         self.held[root] = seen
@@ -72,7 +86,8 @@ class Machine:
                     self.held[root] = home.reshape(value.shape) if home is not None else self._step_array(value)
             if is_contraction(step.value) and step.out.root() not in self.sums:
                 first, kind = self.held[step.out.root()], self._kind(step.value)
-                more = [self.memory.zeros(step.value.shape, kind) for _ in range(plan.lanes - 1)]
+                count = plan.lanes - 1 if _is_copied(step.value) else 0
+                more = [self.memory.zeros(step.value.shape, kind) for _ in range(count)]
                 self.sums[step.out.root()] = [first, *more]
 
     def _seen_transposed(self, root: Slot) -> Array | None:
@@ -84,7 +99,7 @@ class Machine:
         ):
             return None
         source = next(s.inputs[0] for s in self.plan.steps() if s.out is root)
-        return self._array(source, 0, 0, 0).T
+        return self._array(source, Block(0, 0)).T
 
     def _kind(self, value: Value) -> np.dtype[np.generic]:
         return self.dtype if value.dtype == "float" else np.dtype(value.dtype)
@@ -113,50 +128,81 @@ class Machine:
 
     def bind(self, rows: int, feeds: Mapping[str, Array], lanes: Sequence[int]) -> Bound:
         """The calls of `lanes` (the other lanes' lists stay empty) for batches of `rows` samples from `feeds`."""
+        if not self.arenas.keys() >= set(lanes):
+            self.arenas |= dict.fromkeys(lanes, _aligned(self.plan.arena_bytes))
         shares = self._shares(rows)
         stages: list[list[list[Call]]] = []
         for number, steps in enumerate(self.plan.stages):
-            work: list[list[Call]] = [[] for _ in range(self.plan.lanes)]
+            if not self._has_work(number):
+                continue
             if number % 2:
-                for lane in lanes:
-                    for start, stop in shares[lane]:
-                        for step in steps:
-                            work[lane] += self._block_calls(step, lane, start, stop, start == shares[lane][0][0], feeds)
+                stages += self._rounds(steps, shares, lanes, feeds)
             else:
                 busy = [lane for lane, share in enumerate(shares) if share]
-                for lane, calls in enumerate(self._step_calls(number, steps, rows, busy)):
-                    if lane in lanes:
-                        work[lane] = calls
+                work = self._step_calls(number, steps, rows, busy)
+                stages.append([calls if lane in lanes else [] for lane, calls in enumerate(work)])
+        return Bound(rows, stages)
+
+    def _rounds(
+        self, steps: list[Step], shares: list[list[Block]], lanes: Sequence[int], feeds: Mapping[str, Array]
+    ) -> list[list[list[Call]]]:
+        """The calls of a block stage: the lanes do some blocks each, then the sums that they make together of those."""
+        own = [step for step in steps if not is_divided(step.value)]
+        divided = [step for step in steps if is_divided(step.value)]
+        stages = []
+        for number in range(0, max(map(len, shares)), self.plan.round):
+            turn = [share[number : number + self.plan.round] for share in shares]
+            work: list[list[Call]] = [[] for _ in turn]
+            for lane in lanes:
+                for block in turn[lane]:
+                    for step in own:
+                        work[lane] += self._block_calls(step, block, block is shares[lane][0], feeds)
             stages.append(work)
-        return Bound(rows, [s for k, s in enumerate(stages) if self._has_work(k)])
+            if divided:
+                blocks, work = [block for part in turn for block in part], [[] for _ in turn]
+                for lane in lanes:
+                    for step in divided:
+                        work[lane] += self._divided_calls(step, lane, blocks, number == 0)
+                stages.append(work)
+        return stages
 
     def _has_work(self, stage: int) -> bool:
         """Whether a stage has calls at all. Workers must agree, so this looks at the plan and not at their calls."""
         if any(not s.value.op.view for s in self.plan.stages[stage]):
             return True
-        return stage % 2 == 0 and any(is_contraction(s.value) for s in self._before(stage))
+        return stage % 2 == 0 and any(_is_copied(s.value) for s in self._before(stage))
 
     def _before(self, stage: int) -> list[Step]:
         return self.plan.stages[stage - 1] if stage else []
 
-    def _shares(self, rows: int) -> list[list[tuple[int, int]]]:
-        """For each lane, the (start, stop) of its blocks."""
-        block, lanes = self.plan.block, self.plan.lanes
-        blocks = [(start, min(start + block, rows)) for start in range(0, rows, block)]
-        cuts = [-(-len(blocks) * k // lanes) for k in range(lanes + 1)]
-        return [blocks[a:b] for a, b in pairwise(cuts)]
+    def _shares(self, rows: int) -> list[list[Block]]:
+        """For each lane, its blocks."""
+        block, lanes, round = self.plan.block, self.plan.lanes, self.plan.round
+        starts = range(0, rows, block)
+        cuts = [-(-len(starts) * k // lanes) for k in range(lanes + 1)]
+        counts = [end - first for first, end in pairwise(cuts)]
+        shares: list[list[Block]] = []
+        for lane, first in enumerate(cuts[:-1]):
+            share = []
+            for k in range(counts[lane]):
+                before = sum(min(max(count - k // round * round, 0), round) for count in counts[:lane])
+                start = starts[first + k]
+                share.append(Block(start, min(start + block, rows), lane, before + k % round))
+            shares.append(share)
+        return shares
 
     # ---- arrays
 
-    def _array(self, slot: Slot, lane: int, start: int, stop: int) -> Array:
-        root, value, rows = slot.root(), slot.value, stop - start
+    def _array(self, slot: Slot, block: Block) -> Array:
+        root, value, rows = slot.root(), slot.value, block.stop - block.start
+        size = value.sample_size
         if root.value.scope != Scope.BLOCK:
             return self.held[root].reshape(value.shape)
-        if root.wide:
-            size = root.value.sample_size
-            array = self.wide[root][start * size : stop * size]
+        if root.wide or root.common:
+            first = block.start if root.wide else block.turn * self.plan.block
+            array = self.wide[root][first * size : (first + rows) * size]
         else:
-            array = self._in_arena(lane, self.plan.offsets[root], rows * value.sample_size, self._kind(value))
+            array = self._in_arena(block.lane, self.plan.offsets[root], rows * size, self._kind(value))
         return array.reshape(value.whole(rows * value.times))
 
     def _in_arena(self, lane: int, offset: int, size: int, kind: np.dtype[np.generic]) -> Array:
@@ -168,36 +214,52 @@ class Machine:
 
     # ---- calls
 
-    def _block_calls(
-        self, step: Step, lane: int, start: int, stop: int, first: bool, feeds: Mapping[str, Array]
-    ) -> Sequence[Call]:
-        value, op, rows = step.value, step.value.op, stop - start
+    def _block_calls(self, step: Step, block: Block, first: bool, feeds: Mapping[str, Array]) -> Sequence[Call]:
+        value, op = step.value, step.value.op
         if op.view:
             return []
         if isinstance(op, Input):
-            out = self._array(step.out, lane, start, stop)
+            out, rows = self._array(step.out, block), slice(block.start, block.stop)
             if isinstance(op, Carried):
-                return [partial(np.copyto, out, self.carried[op.name][start:stop])]
-            return [partial(np.take, feeds[op.name], self.index[start:stop], 0, out, "clip")]
-        inputs = [self._array(slot, lane, start, stop) for slot in step.inputs]
-        rows *= value.work_times
-        shapes = op.scratch(rows, *value.inputs)
-        site = Site(
-            rows,
-            self.dtype,
-            [self._temporary(step, k, lane, shape, dtype) for k, (shape, dtype) in enumerate(shapes)],
-            [self._array(slot, lane, start, stop) for slot in step.further],
-            self.counters[start],
-            self.seed,
-            self.constants,
-        )
-        if not is_contraction(value):
-            return op.bind(site, self._array(step.out, lane, start, stop), *inputs)
-        total = self.sums[step.out.root()][lane]
+                return [partial(np.copyto, out, self.carried[op.name][rows])]
+            return [partial(np.take, feeds[op.name], self.index[rows], 0, out, "clip")]
+        inputs = [self._array(slot, block) for slot in step.inputs]
+        if is_contraction(value):
+            return self._sum_calls(step, block, block.lane, self.sums[step.out.root()][block.lane], inputs, first)
+        return op.bind(self._site(step, block, block.lane), self._array(step.out, block), *inputs)
+
+    def _divided_calls(self, step: Step, lane: int, blocks: Sequence[Block], first: bool) -> Sequence[Call]:
+        """A lane's slices of a sum, of the blocks that the lanes have done: as if they were one, where that can be."""
+        value, op, lanes = step.value, step.value.op, self.plan.lanes
+        (total,), count, length = self.sums[step.out.root()], op.slices(step.value), slices_at_once(value)
+        begin, end = count * lane // lanes, count * (lane + 1) // lanes
+        if all(slot.root().common and slot.value.batch_axis == 0 for slot in step.inputs):
+            blocks = [Block(0, sum(block.stop - block.start for block in blocks))]
+        calls: list[Call] = []
+        for at in range(begin, end, length):
+            for number, block in enumerate(blocks):
+                inputs = [self._array(slot, block) for slot in step.inputs]
+                out, *parts = op.slice(at, min(at + length, end), total, *inputs)
+                calls += self._sum_calls(step, block, lane, out, parts, first and number == 0)
+        return calls
+
+    def _sum_calls(
+        self, step: Step, block: Block, lane: int, total: Array, inputs: Sequence[Array], first: bool
+    ) -> Sequence[Call]:
+        """A block's part of a sum, the first of which begins it; made by a lane."""
+        site = self._site(step, block, lane)
         if first:
-            return op.bind(site, total, *inputs)
-        part = self._temporary(step, len(shapes), lane, value.shape, value.dtype)
-        return [*op.bind(site, part, *inputs), partial(np.add, total, part, total)]
+            return step.value.op.bind(site, total, *inputs)
+        part = self._temporary(step, len(site.scratch), lane, total.shape, step.value.dtype)
+        return [*step.value.op.bind(site, part, *inputs), partial(np.add, total, part, total)]
+
+    def _site(self, step: Step, block: Block, lane: int) -> Site:
+        value = step.value
+        rows = (block.stop - block.start) * value.work_times
+        shapes = value.op.scratch(rows, *value.inputs)
+        scratch = [self._temporary(step, k, lane, shape, dtype) for k, (shape, dtype) in enumerate(shapes)]
+        further = [self._array(slot, block) for slot in step.further]
+        return Site(rows, self.dtype, scratch, further, self.counters[block.start], self.seed, self.constants)
 
     def _step_calls(self, number: int, steps: list[Step], rows: int, busy: list[int]) -> list[list[Call]]:
         """The work of a STEP stage dealt out to the lanes: dependent calls stay together, in order."""
@@ -211,7 +273,7 @@ class Machine:
 
         order: list[Slot] = []
         for step in self._before(number):
-            if is_contraction(step.value):
+            if _is_copied(step.value):
                 root = step.out.root()
                 pieces[root] = self._lane_sums(root, busy)
                 order.append(root)
@@ -247,7 +309,7 @@ class Machine:
 
     def _strips(self, step: Step, rows: int) -> list[list[Call]]:
         op, value = step.value.op, step.value
-        arrays = [self._array(slot, 0, 0, rows) for slot in (step.out, *step.inputs, *step.further)]
+        arrays = [self._array(slot, Block(0, rows)) for slot in (step.out, *step.inputs, *step.further)]
         out, inputs, aux = arrays[0], arrays[1 : 1 + len(step.inputs)], arrays[1 + len(step.inputs) :]
         rows *= value.work_times
         scratch = [
@@ -256,6 +318,11 @@ class Machine:
         ]
         site = Site(rows, self.dtype, scratch, aux, self.counters[0], self.seed, self.constants)
         return [list(calls) for calls in op.strips(site, self.plan.lanes, out, *inputs)]
+
+
+def _is_copied(value: Value) -> bool:
+    """A sum that every lane makes for itself of its blocks."""
+    return is_contraction(value) and not is_divided(value)
 
 
 def _aligned(size: int) -> Array:

@@ -159,6 +159,7 @@ class Session:
             self._parts.clear()
             for job in self._jobs:
                 job.bound.clear()
+                job.machine.arenas.clear()
 
     def __enter__(self) -> Session:
         return self

@@ -149,6 +149,14 @@ class Op:
         """The same calls cut into at most `count` independent parts, for lanes to share. Used in scope STEP."""
         return [self.bind(site, out, *inputs)]
 
+    def slices(self, y: Value) -> int:
+        """Equal slices, along its leading axes, of a sum over samples that can each be made alone; 1 where none can."""
+        return 1
+
+    def slice(self, first: int, end: int, out: Array, *inputs: Array) -> tuple[Array, ...]:
+        """What `bind` takes for some of the slices: views of the result and of the inputs."""
+        raise NotImplementedError(f"{type(self).__name__} is made whole")
+
     def gradient(self, y: Value, dy: Value) -> Sequence[Value | None]:
         """Gradients of the inputs of `y`, given that of `y`, emitted as ops; None where there is none."""
         raise NotImplementedError(f"{type(self).__name__} has no derivative")

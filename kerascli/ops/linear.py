@@ -26,8 +26,9 @@ def rows_of(x: Array) -> Array:
 
 
 def product(a: Array, b: Array, out: Array) -> Call:
-    """out = a @ b for matrices; np.dot is called faster than np.matmul."""
-    return partial(np.dot, a, b, out)
+    """out = a @ b for matrices; np.dot is called faster than np.matmul, but copies columns cut out of a matrix."""
+    whole = a.flags.forc and b.flags.forc
+    return partial(np.dot if whole else np.matmul, a, b, out)
 
 
 def one_row_a_sample(x: Value) -> bool:
@@ -92,6 +93,13 @@ class RowsProduct(Op):
         left = x.reshape(x.shape[0], -1) if self.columns else rows_of(x).T
         return [product(left, rows_of(dy), out)]
 
+    def slices(self, y: Value) -> int:
+        return y.shape[0]
+
+    def slice(self, first: int, end: int, out: Array, *inputs: Array) -> tuple[Array, ...]:
+        x, dy = inputs
+        return out[first:end], x[first:end] if self.columns else x[..., first:end], dy
+
     def flops(self, y: Value, rows: int) -> int:
         x, dy = y.inputs
         return 2 * rows * dy.size * (x.shape[0] if self.columns else x.shape[-1])
@@ -117,8 +125,7 @@ class BatchProduct(Op):
         if out.size * len(x) < SHARED_FLOPS:
             return [self.bind(site, out, x, dy)]
         cuts = [len(out) * k // count for k in range(count + 1)]
-        strips = [(x[:, a:b].T, dy, out[a:b]) for a, b in pairwise(cuts) if a < b]
-        return [[partial(np.matmul, *strip)] for strip in strips]  # np.dot would copy a strip that is not contiguous
+        return [[product(x[:, a:b].T, dy, out[a:b])] for a, b in pairwise(cuts) if a < b]
 
     def flops(self, y: Value, rows: int) -> int:
         return 2 * rows * prod(y.shape)

@@ -303,7 +303,14 @@ class TileRowsProduct(Op):
 
     def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
         v, dm = (_matrices(a) for a in inputs)
-        return [partial(np.matmul, v.transpose(0, 2, 1), dm, out.reshape(-1, *out.shape[2:]))]
+        return [partial(np.matmul, v.transpose(0, 2, 1), dm, _matrices(out))]
+
+    def slices(self, y: Value) -> int:
+        return TAPS * TAPS
+
+    def slice(self, first: int, end: int, out: Array, *inputs: Array) -> tuple[Array, ...]:
+        out, v, dm = (a.reshape(-1, 1, *a.shape[2:])[first:end] for a in (out, *inputs))
+        return out, v, dm
 
     def flops(self, y: Value, rows: int) -> int:
         return 2 * rows * y.inputs[0].size * y.shape[-1]
@@ -311,7 +318,7 @@ class TileRowsProduct(Op):
 
 def _matrices(x: Array) -> Array:
     """(6, 6, ..., K) → (36, rows, K)."""
-    return x.reshape(TAPS * TAPS, -1, x.shape[-1])
+    return x.reshape(x.shape[0] * x.shape[1], -1, x.shape[-1])
 
 
 def tile_convolution(x: Value, kernel: Value) -> Value:

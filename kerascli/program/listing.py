@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from kerascli.ops.ir import Op, Scope, Type, Value
-from kerascli.program.plan import Plan, Slot, Step, is_contraction, itemsize
+from kerascli.program.plan import Plan, Slot, Step, is_contraction, is_divided, itemsize
 from kerascli.program.program import Program
 
 Facts = dict[str, Any]
@@ -24,7 +24,9 @@ def describe(program: Program, plan: Plan) -> Facts:
         * (blocks if s.stage % 2 else 1)
         for s in plan.steps()
     )
-    wide = {s.root() for s in plan.slots() if s.root().wide}
+    roots = {s.root() for step in plan.steps() for s in (*step.inputs, step.out, *step.further)}
+    wide = sum(_row_bytes(root, plan) for root in roots if root.wide)
+    common = sum(_row_bytes(root, plan) for root in roots if root.common)
     return {
         "batch": plan.batch,
         "block": plan.block,
@@ -32,7 +34,8 @@ def describe(program: Program, plan: Plan) -> Facts:
         "stages": stages,
         "flops_per_step": flops,
         "arena_bytes_per_lane": plan.arena_bytes,
-        "whole_batch_bytes": sum(plan.batch * s.value.sample_size * itemsize(s.value.dtype, plan.dtype) for s in wide),
+        "round_bytes": plan.block * plan.lanes * plan.round * common,
+        "whole_batch_bytes": plan.batch * wide,
         "gradients": {path: _name(value) for path, value in program.gradients.items()},
     }
 
@@ -42,7 +45,8 @@ def lines(facts: Facts) -> str:
     text = [
         f"batch {facts['batch']}, in blocks of {facts['block']} on {_count(facts['lanes'], 'lane')}; "
         f"{facts['flops_per_step'] / 1e6:,.1f} MFLOP a step; "
-        f"{_bytes(facts['arena_bytes_per_lane'])} a lane, {_bytes(facts['whole_batch_bytes'])} kept for the whole batch"
+        f"{_bytes(facts['arena_bytes_per_lane'])} a lane, {_bytes(facts['round_bytes'])} that lanes share for sums, "
+        f"{_bytes(facts['whole_batch_bytes'])} kept for the whole batch"
     ]
     for number, stage in enumerate(facts["stages"]):
         when = "for each block" if stage["kind"] == "block" else "once a step"
@@ -101,10 +105,16 @@ def _name(value: Value) -> str:
 def _place(slot: Slot, plan: Plan, contracts: bool) -> str:
     root = slot.root()
     if root.value.scope != Scope.BLOCK:
-        return "sum of lanes" if contracts else "step"
+        return ("shared sum" if is_divided(root.value) else "sum of lanes") if contracts else "step"
     if root.wide:
         return "whole batch"
+    if root.common:
+        return "shared by lanes"
     return ("in place " if root is not slot else "arena ") + f"@{plan.offsets.get(root, 0)}"
+
+
+def _row_bytes(slot: Slot, plan: Plan) -> int:
+    return slot.value.sample_size * itemsize(slot.value.dtype, plan.dtype)
 
 
 def _bytes(count: int) -> str:

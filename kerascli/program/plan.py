@@ -4,6 +4,9 @@ Stages alternate: even ones hold STEP work (done once, shared out to the lanes),
 block of samples). A value that a later block stage reads is either redone there, if that is cheap and saves memory, or
 kept for the whole batch (*wide*). Everything else of a block lies in the lane's arena and is gone when the block is
 done. A few products with big matrices are made for the whole batch, in an even stage, where the batch must wait anyway.
+
+Each lane has its own part of a sum over samples, but of the big ones, such as the gradients of wide layers over
+sequences: there is one of those, of which each lane makes some slices, and what they read is shared by all (*common*).
 """
 
 from __future__ import annotations
@@ -17,6 +20,12 @@ import numpy as np
 from kerascli.ops.ir import LEAVES, Constant, Further, Input, Scope, Shape, Value, Variable, Weight
 
 ALIGNMENT = 64
+BIG_SUM = 1 << 17
+"""Numbers of a sum over samples from which on lanes make it together."""
+ROUND_BYTES = 1 << 25
+"""What such sums read may take, that lanes need not meet after every block."""
+SLICE = 1 << 19
+"""Numbers of it that are made at a time."""
 
 
 @dataclass(eq=False)
@@ -37,6 +46,8 @@ class Slot:
     value: Value
     stage: int
     wide: bool = False
+    common: bool = False
+    """The blocks of a round lie side by side, for sums that lanes make together."""
     alias: Slot | None = None
 
     def root(self) -> Slot:
@@ -57,6 +68,8 @@ class Plan:
     """Where slots and temporaries (step, number) of block stages lie in a lane's arena, in bytes."""
     arena_bytes: int = 0
     dtype: str = "float32"
+    round: int = 1
+    """Blocks that each lane does before the lanes make sums together."""
 
     def steps(self) -> Iterable[Step]:
         return (step for stage in self.stages for step in stage)
@@ -72,6 +85,16 @@ def itemsize(dtype: str, program_dtype: str) -> int:
 def is_contraction(value: Value) -> bool:
     """Its op runs in a block stage, its result has scope STEP."""
     return value.op.contracts and any(i.scope == Scope.BLOCK for i in value.inputs)
+
+
+def is_divided(value: Value) -> bool:
+    """A sum too big for every lane to have its own: each makes some slices of it, of the blocks of all lanes."""
+    return is_contraction(value) and value.size >= BIG_SUM and value.op.slices(value) > 1
+
+
+def slices_at_once(value: Value) -> int:
+    """Slices of a divided sum that are made in one call, before they are added to the sum."""
+    return max(1, SLICE * value.op.slices(value) // value.size)
 
 
 def reachable(sinks: Iterable[Value]) -> list[Value]:
@@ -181,6 +204,12 @@ def _redone(maker: Value) -> bool:
     return maker.op.cheap or isinstance(maker.op, Input)
 
 
+def divide(stages: list[list[Step]]) -> None:
+    """Let sums that lanes make together come last in their stages, so that lanes wait for one another but once."""
+    for steps in stages:
+        steps.sort(key=lambda step: is_divided(step.value))
+
+
 def share_memory(stages: list[list[Step]]) -> None:
     """Views and in-place ops: let a result take its input's memory where nobody reads that later."""
     for number, steps in enumerate(stages):
@@ -220,6 +249,13 @@ def _alias(out: Slot, source: Slot, last: dict[Slot, int]) -> None:
         root.wide = True
 
 
+def hold_in_common(stages: list[list[Step]]) -> None:
+    """What divided sums read lies where all lanes see it."""
+    for step in (step for steps in stages for step in steps if is_divided(step.value)):
+        for root in (slot.root() for slot in step.inputs):
+            root.common = root.value.scope == Scope.BLOCK and not root.wide
+
+
 def place(plan: Plan) -> None:
     """Offsets in the arena for everything that lives within one block, by first fit, biggest first."""
     for number, steps in enumerate(plan.stages):
@@ -234,13 +270,16 @@ def place(plan: Plan) -> None:
                 first.setdefault(root, position)
                 last[root] = position
             rows = plan.block * step.value.work_times
-            temporaries = list(step.value.op.scratch(rows, *step.value.inputs))
-            if is_contraction(step.value):
-                temporaries.append((step.value.shape, step.value.dtype))
+            value = step.value
+            temporaries = list(value.op.scratch(rows, *value.inputs))
+            if is_divided(value):
+                temporaries.append(((value.size // value.op.slices(value) * slices_at_once(value),), value.dtype))
+            elif is_contraction(value):
+                temporaries.append((value.shape, value.dtype))
             for k, (shape, dtype) in enumerate(temporaries):
                 spans.append((_bytes(shape, dtype, plan.dtype), position, position, (step, k)))
         for slot, start in first.items():
-            if slot.value.scope == Scope.BLOCK and not slot.wide and slot.stage == number:
+            if slot.value.scope == Scope.BLOCK and not (slot.wide or slot.common) and slot.stage == number:
                 shape = slot.value.whole(plan.block * slot.value.times)
                 size = _bytes(shape, slot.value.dtype, plan.dtype)
                 spans.append((size, start, last[slot], slot))
@@ -280,12 +319,16 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
     """The plan for batches of up to `batch` samples. Block size and lanes follow from the trace and the batch alone."""
     sinks = list(sinks)
     stages = Scheduler(sinks).run()
+    divide(stages)
     share_memory(stages)
+    hold_in_common(stages)
     probes = [Plan(stages, block, 1, batch, dtype=dtype) for block in (1, 9)]
     for probe in probes:
         place(probe)
-    arena = (probes[1].arena_bytes - probes[0].arena_bytes) // 8
-    flops, calls, sums = 0, 0, 0
+    common = {slot.root() for stage in stages for step in stage for slot in step.inputs if slot.root().common}
+    held = sum(_bytes((slot.value.sample_size,), slot.value.dtype, dtype) for slot in common)
+    arena = (probes[1].arena_bytes - probes[0].arena_bytes) // 8 + held
+    flops, calls, sums, copied = 0, 0, 0, 0
     stepwise = any(step.value.op.stepwise for stage in stages for step in stage)
     for step in (step for stage in stages for step in stage):
         if step.stage % 2:
@@ -293,21 +336,24 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
             calls += 1
         if is_contraction(step.value):
             sums += step.value.size
-    block, count = block_and_lanes(batch, arena, flops, calls, sums, stepwise)
-    plan = Plan(stages, block, lanes or count, batch, dtype=dtype)
+            copied += 0 if is_divided(step.value) else step.value.size
+    block, count = block_and_lanes(batch, arena, flops, calls, sums, copied, stepwise)
+    lanes = lanes or count
+    meeting = ROUND_BYTES // max(held * block * lanes, 1)
+    plan = Plan(stages, block, lanes, batch, dtype=dtype, round=min(max(meeting, 1), -(-batch // (block * lanes))))
     place(plan)
     return plan
 
 
 def block_and_lanes(
-    batch: int, arena: int, flops: int, calls: int, sums: int, stepwise: bool = False
+    batch: int, arena: int, flops: int, calls: int, sums: int, copied: int, stepwise: bool = False
 ) -> tuple[int, int]:
     """Samples a block and number of lanes.
 
     A block's part of the arena should be about four times a core's cache (much less of it is in use at one time); but a
     call should do enough work to be worth making, and so should a block for the sums that it adds to.
     Memory that is walked through step by step need not fit the cache: there many rows are better.
-    Lanes share the blocks; each has an accumulator for every contraction, `sums` numbers in all.
+    Lanes share the blocks; each has an accumulator for every sum that is not divided, `copied` numbers in all.
     """
     fits = 2 ** round(np.log2(max(4 * L2_BYTES / max(arena, 1), 1)))
     if stepwise:
@@ -317,6 +363,6 @@ def block_and_lanes(
     if batch * flops < 2e7:  # a step of well under a millisecond: a second lane costs more than it brings
         return min(block, batch), 1
     lanes = 8
-    while lanes > 2 and (sums * lanes > 1 << 20 or batch < lanes * block):
+    while lanes > 2 and (copied * lanes > 1 << 20 or batch < lanes * block):
         lanes //= 2
     return min(block, -(-batch // lanes)), lanes

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kerascli.engine.machine import Machine
 from kerascli.engine.memory import SharedMemory
 from kerascli.engine.team import forks, start_team
 from kerascli.errors import Failure
 from kerascli.ops.ir import Array, Scope
+from kerascli.program import plan as plans
 from kerascli.program.build import training_program
 from kerascli.program.plan import make_plan
 from tests.steps import by_engine, by_interpreter, require_equal
@@ -76,6 +78,50 @@ def test_a_step_computes_what_the_interpreter_computes(net: str, lanes: int, dty
     program = training_program(found.model.graph, found.model.targets, weighted=False)
     mine = by_engine(found, program, rows, 25, dtype, lanes)
     require_equal(mine, by_interpreter(found, program, rows, dtype), 1e-12 if dtype == "float64" else 2e-4)
+
+
+@pytest.fixture
+def divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All sums over samples are taken for big ones, which lanes make together."""
+    monkeypatch.setattr(plans, "BIG_SUM", 1)
+    monkeypatch.setattr(plans, "SLICE", 40)
+
+
+@pytest.mark.usefixtures("divided")
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("net", ["cnn", "lstm"])
+def test_sums_that_lanes_make_together_are_the_interpreters(net: str, lanes: int, tmp_path: Path) -> None:
+    found, rows = lesson(NETS[net], tmp_path), np.arange(60, 83)[::-1]
+    program = training_program(found.model.graph, found.model.targets, weighted=False)
+    assert any(plans.is_divided(value) for value in program.trace.values)
+    mine = by_engine(found, program, rows, 25, "float64", lanes)
+    require_equal(mine, by_interpreter(found, program, rows, "float64"), 1e-12)
+
+
+@pytest.mark.usefixtures("divided")
+@pytest.mark.parametrize("workers", [2, 3])
+def test_sums_that_lanes_make_together_have_the_same_bits(workers: int, tmp_path: Path) -> None:
+    one, other = lesson(CNN, tmp_path), lesson(CNN, tmp_path, workers, forks())
+    expected, weights = one.fit(), other.fit()
+    for path, array in expected.items():
+        assert array.tobytes() == weights[path].tobytes(), path
+
+
+def test_a_big_sum_lies_in_memory_once(tmp_path: Path) -> None:
+    """A kernel of 260,000 numbers that is used at every step of a sequence: no lane has a copy of its gradient."""
+    text = """
+dataset: {type: synthetic, kind: regression, samples: 256, shape: [32, 512]}
+layers: [{type: Dense, units: 512}, Flatten, {type: Dense, units: 1}]
+loss: mse
+training: {epochs: 1, batch_size: 256}
+"""
+    found = lesson(text, tmp_path)
+    plan = make_plan(training_program(found.model.graph, found.model.targets, weighted=False).sinks(), 256)
+    memory, index = SharedMemory(), np.zeros(256, np.int64)
+    variables = {"inverse_batch": np.zeros(())}
+    machine = Machine(plan, memory, found.runner.parameters.weights, variables, index, np.zeros((256, 2), np.int64), 0)
+    copies = {slot.value.size: len(arrays) for slot, arrays in machine.sums.items()}
+    assert copies[512 * 512] == 1 and copies[512] == plan.lanes > 2
 
 
 def test_a_batch_of_fewer_blocks_than_lanes_adds_up_those_lanes_that_have_one(tmp_path: Path) -> None:
