@@ -33,9 +33,7 @@ class RgbToHsv(Op):
         rgb, t, norm, test, small = site.scratch
         r, g, b = rgb
         hue, saturation, value = out[:, 0], out[:, 1], out[:, 2]
-
-        def number(x: float) -> Array:
-            return np.asarray(x, out.dtype)
+        number = partial(np.asarray, dtype=out.dtype)
 
         def towards(a: Array, b: Array, shift: float) -> list[Call]:
             """t = norm · (a - b) + shift"""
@@ -95,9 +93,7 @@ class HsvToRgb(Op):
         x = inputs[0]
         hue, saturation, value = x[:, 0], x[:, 1], x[:, 2]
         h, rest, d, t = site.scratch
-
-        def number(x: float) -> Array:
-            return np.asarray(x, out.dtype)
+        number = partial(np.asarray, dtype=out.dtype)
 
         calls: list[Call] = [
             partial(np.floor, hue, t),

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from kerascli.ops.activation import number
 from kerascli.ops.ir import Array, Call, Op, Shape, Site, Type, Value
 from kerascli.ops.shape import batch_major
 
@@ -164,27 +165,8 @@ class EqualiseTiles(Op):
             partial(np.add.at, counts.reshape(-1), places.reshape(-1), np.ones((), kind)),
         ]
         if self.clip_limit > 0:
-            limit = np.asarray(self.clip_limit * area / LEVELS, kind)
-            calls += [
-                partial(np.subtract, counts, limit, over),
-                partial(np.maximum, over, np.zeros((), kind), out=over),
-                partial(np.add.reduce, over, axis=-1, out=rest, keepdims=True),
-                partial(np.minimum, counts, limit, out=counts),
-                partial(np.multiply, rest, np.asarray(1 / LEVELS, kind), rest),
-                partial(np.add, counts, rest, counts),
-            ]
-        calls += [
-            partial(np.add.accumulate, counts, axis=-1, out=over),
-            partial(np.copyto, low, over[..., :1]),  # the running sum's smallest number is its first
-            partial(np.subtract, over, low, over),
-            partial(np.multiply, over, full, over),
-            partial(np.subtract, np.asarray(area, kind), low, rest),
-            partial(_one_for_zero, rest),
-            partial(np.divide, over, rest, over),
-            partial(np.maximum, over, np.zeros((), kind), out=over),
-            partial(np.minimum, over, full, out=over),
-            partial(out.fill, 0),
-        ]
+            calls += _limited(counts, self.clip_limit * area / LEVELS, over, rest)
+        calls += [*_evened(counts, area, over, low, rest), partial(out.fill, 0)]
         for r, share_r in rows:
             for c, share_c in columns:
                 share = (share_r[:, None] * share_c[None, :]).astype(kind)[None, :, :, None]
@@ -198,6 +180,35 @@ class EqualiseTiles(Op):
 
     def flops(self, y: Value, rows: int) -> int:
         return 20 * super().flops(y, rows)
+
+
+def _limited(counts: Array, limit: float, over: Array, rest: Array) -> list[Call]:
+    """Counts cut down to the limit, what they exceed it by shared out evenly."""
+    most = number(limit, counts)
+    return [
+        partial(np.subtract, counts, most, over),
+        partial(np.maximum, over, number(0, over), out=over),
+        partial(np.add.reduce, over, axis=-1, out=rest, keepdims=True),
+        partial(np.minimum, counts, most, out=counts),
+        partial(np.multiply, rest, number(1 / LEVELS, rest), rest),
+        partial(np.add, counts, rest, counts),
+    ]
+
+
+def _evened(counts: Array, area: int, table: Array, low: Array, rest: Array) -> list[Call]:
+    """The table of new levels: how many of the pixels above the lowest level lie at or below each old one."""
+    full = number(LEVELS - 1, table)
+    return [
+        partial(np.add.accumulate, counts, axis=-1, out=table),
+        partial(np.copyto, low, table[..., :1]),  # the running sum's smallest number is its first
+        partial(np.subtract, table, low, table),
+        partial(np.multiply, table, full, table),
+        partial(np.subtract, number(area, rest), low, rest),
+        partial(_one_for_zero, rest),
+        partial(np.divide, table, rest, table),
+        partial(np.maximum, table, number(0, table), out=table),
+        partial(np.minimum, table, full, out=table),
+    ]
 
 
 def near(size: int, tiles: int) -> list[tuple[Array, Array]]:

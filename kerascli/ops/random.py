@@ -117,10 +117,7 @@ class Noise(_Random):
         x, t, u, z = site.scratch
         flat = out.reshape(len(x), -1)
         length, angle = u[:, 0], u[:, 1]
-
-        def number(value: float) -> Array:
-            return np.asarray(value, out.dtype)
-
+        number = partial(np.asarray, dtype=out.dtype)
         return [
             *self.word_calls(site, x, t),
             partial(np.right_shift, x, np.asarray(8, np.uint32), x),
