@@ -9,7 +9,7 @@ BACKENDS = ("jax", "tensorflow", "torch")
 """Those that train; without `KERAS_BACKEND` the first that is installed."""
 OLDEST = (3, 10)
 """Version of Keras."""
-INSTALL = '`pip install "kerascli[keras]"`'
+INSTALL = '`pip install "kerascli[keras]"`, or use the engine `numpy`'
 
 
 def backend() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerascli.files import finite
-from kerascli.run import History, Run, resume_command
+from kerascli.run import History, Run, resume_command, trained_by
 
 Facts = dict[str, Any]
 
@@ -142,6 +142,7 @@ def lines(facts: Facts, width: int | None = None) -> str:
         **{name: _sentence(logs) for name, logs in facts["metrics"].items() if isinstance(logs, dict)},
         "last epoch": _sentence({k: v for k, v in (facts["last_epoch"] or {}).items() if k not in _NOT_FIGURES}),
         **{f"expected {e['figure']}": _verdict(e) for e in facts.get("expect") or ()},
+        "engine": trained_by(facts),
         "git commit": facts.get("git_commit"),
         "dataset": facts.get("dataset"),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),

@@ -315,6 +315,16 @@ def differing(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def trained_by(facts: Mapping[str, Any]) -> str:
+    """The engine that the facts of a run name, and those before it: `numpy then keras on jax, 2 devices`."""
+    engine, devices = facts.get("engine"), facts.get("devices") or 1
+    if not engine:
+        return ""
+    words = engine if engine == "numpy" else f"{engine} on {facts.get('backend')}"
+    words += f", {devices} devices" if devices > 1 else ""
+    return " then ".join([*facts.get("engines_before", ()), words])
+
+
 def git_commit(folder: Path) -> str | None:
     """The commit that `folder` is checked out at, if it is in a git work tree."""
     try:

@@ -175,6 +175,7 @@ class Training:
             self.progress.say(f"warning: the last digits may differ from here on: {'; '.join(differences)}")
         before, now = self.run.facts.get("engine", "numpy"), trainer.engine["engine"]
         if before != now:
+            self.run.update(engines_before=[*self.run.facts.get("engines_before", ()), before])
             self.progress.say(f"the engine is {now} from here on, and was {before}: the last digits may differ")
         within = f" and {trainer.step} of {trainer.steps} steps" if trainer.step else ""
         self.progress.say(f"resumed after {trainer.epoch} epochs{within}")

@@ -16,7 +16,7 @@ from kerascli.check import check
 from kerascli.errors import Failure, Problem
 from kerascli.launch import train
 from kerascli.ops.ir import Array
-from kerascli.run import History, Run, differing
+from kerascli.run import History, Run, differing, trained_by, versions
 from kerascli.stored import Stored
 from kerascli.trainer import Progress
 
@@ -38,7 +38,8 @@ class Verification:
     run: Path
     comparisons: tuple[Comparison, ...]
     circumstances: tuple[str, ...]
-    """What is another here than where the run was trained, and may round otherwise: versions, BLAS, processor."""
+    """What is another here than where the run was trained, and may round otherwise: versions, BLAS, processor, engine.
+    """
 
     @property
     def same(self) -> bool:
@@ -66,7 +67,18 @@ def verify(run: Run, threads: int | None = None, progress: Progress | None = Non
     with tempfile.TemporaryDirectory(prefix="kerascli-verify-") as folder:
         outcome = train(check(run.resolved), folder, run.facts.get("name"), threads, progress)
         again = Run.open(outcome.run)
-        return Verification(run.path, tuple(_comparisons(run, again)), tuple(differing(run.facts)))
+        circumstances = (*differing(run.facts), *_engines(run.facts, again.facts))
+        return Verification(run.path, tuple(_comparisons(run, again)), circumstances)
+
+
+def _engines(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What is another of the engine that trained: itself, its devices, or the versions of its own packages."""
+    if (was := trained_by(before)) and was != trained_by(now):
+        yield f"engine {trained_by(now)}, was {was}"
+    known = before.get("versions") or {}
+    for name, version in now["versions"].items():
+        if name not in versions() and known.get(name) not in (None, version):
+            yield f"{name} {version}, was {known[name]}"
 
 
 def _comparisons(run: Run, again: Run) -> Iterator[Comparison]:

@@ -19,7 +19,7 @@ def command(run: str, runs_dir: Path, threads: int | None, quiet: bool, as_json:
     """Train RUN once more, and compare history and final weights bit for bit.
 
     What is trained is the run's `resolved.yaml`, in a temporary folder. Exit code 1 means that something differs; then
-    it is said, too, whether versions, BLAS or processor are others than those the run was trained with.
+    it is said, too, whether versions, BLAS, processor or engine are others than those the run was trained with.
 
     Example: kerascli verify latest
     """
@@ -45,5 +45,5 @@ def command(run: str, runs_dir: Path, threads: int | None, quiet: bool, as_json:
             about = "not the same here, and may round otherwise: "
             render.out().print(about + "; ".join(found.circumstances))
         elif not found.same:
-            render.out().print("versions, BLAS and processor are those that the run was trained with")
+            render.out().print("versions, BLAS, processor and engine are those that the run was trained with")
     raise click.exceptions.Exit(0 if found.same else 1)

@@ -19,6 +19,7 @@ from kerascli.report import charts
 from kerascli.report.gather import Report
 from kerascli.report.template import filled
 from kerascli.report.words import Picture, Table, number, section
+from kerascli.run import trained_by
 from kerascli.sources.base import InputInfo, TargetInfo
 
 PACKAGES = ("matplotlib", "jinja2", "pygments")
@@ -275,6 +276,7 @@ def _environment(report: Report) -> list[tuple[str, str]]:
         "started": facts.get("started"),
         "ended": facts.get("ended"),
         "resumed": ", ".join(facts.get("resumed") or ()),
+        "engine": trained_by(facts),
         **{str(name): version for name, version in (facts.get("versions") or {}).items()},
         **{str(name): value for name, value in machine.items()},
         "threads": facts.get("threads"),

@@ -23,6 +23,7 @@ from kerascli.runner import Averages
 from kerascli.stored import Stored
 from kerascli.trainer import Interrupted
 from kerascli.training import Silence
+from kerascli.verify import verify
 from tests.cli.session import start
 
 pytest.importorskip("keras")
@@ -151,6 +152,8 @@ def test_a_run_goes_on_with_either_engine(tmp_path: Path) -> None:
         outcome = resume(run, checked_again(run, settings=[f"training.engine={after}"]), threads=1)
         assert_close(figures(outcome.run), figures(whole.run))
         assert json.loads((run.path / "run.json").read_text())["engine"] == after
+    (told,) = verify(Run.open(moved.path), threads=1).circumstances
+    assert told == "engine numpy, was keras then numpy"
     assert figures(theirs.path) == figures(whole.run), "with random numbers, to the last bit"
     assert all((weights(theirs.path)[path] == array).all() for path, array in weights(whole.run).items())
     assert figures(moved.path) != figures(whole.run), "or the noise shows nothing"
