@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,16 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """The tests themselves run side by side."""
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+"""Compiling these small nets takes longer than running them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What JAX has compiled once is there for each file of tests, each worker and the next run."""
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,10 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _jax_forgets() -> Iterator[None]:
-    """What JAX compiled for one file serves no other, and would fill the memory."""
+    """What JAX compiled for one file would fill the memory, and each fork of it takes the longer the larger it is."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -103,10 +103,10 @@ def _finished(
 ) -> Assembled:
     more = {"batch_size": batch} if batch else {}
     first = Signature(infos, {})
-    graph = _graph(spec | ({"training": more} if more else {}), path, first)
+    _, graph = _graph(spec | ({"training": more} if more else {}), path, first)
     notes: list[str] = []
     if masks.ended(spec["layers"], graph, written.steps, found, notes):
-        graph = _graph(spec | ({"training": more} if more else {}), path, first)
+        _, graph = _graph(spec | ({"training": more} if more else {}), path, first)
     problems = masks.faults(found, graph, written.steps)
     if problems:
         raise Failure([replace(p, where=path) for p in problems])
@@ -133,10 +133,10 @@ def _loaded(spec: Config, path: Path) -> Loaded:
     return Loaded(read_spec(document, where), document, where)
 
 
-def _graph(spec: Config, path: Path, found: Signature) -> Graph:
+def _graph(spec: Config, path: Path, found: Signature) -> tuple[Loaded, Graph]:
     try:
         loaded = _loaded(spec, path)
-        return graphs.infer(loaded, outline(loaded), found)
+        return loaded, graphs.infer(loaded, outline(loaded), found)
     except Failure as failure:
         raise Failure([replace(p, where=path, label="") for p in failure.problems]) from failure
     except ValidationError as error:
@@ -189,8 +189,7 @@ def _checked(spec: Config, path: Path, found: Signature, said: Compiled) -> tupl
     """The spec as it is written, checked; metrics or an optimizer that do not fit are left out with a note."""
     _without_unfit(spec, said)
     for _ in range(3):
-        loaded = _loaded(spec, path)
-        graph = _graph(spec, path, found)
+        loaded, graph = _graph(spec, path, found)
         try:
             goals = objective(loaded, graph, found).goals
         except Failure as failure:

@@ -105,7 +105,8 @@ def h5_file(rng: random.Random) -> Files:
 
 def json_file(rng: random.Random) -> Files:
     """`model.json` with its weights beside it, the one or the other spoilt."""
-    config, weights = ((MODELS / f"twins.{form}").read_bytes() for form in ("json", "weights.h5"))
+    with zipfile.ZipFile(io.BytesIO(_some(rng, "keras"))) as archive:
+        config, weights = archive.read("config.json"), archive.read("model.weights.h5")
     if rng.random() < 0.5:
         weights = spoilt(weights, rng)
     else:
