@@ -10,6 +10,7 @@ from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
 from kerascli.ops.reduction import weighted_sum
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
+from tests.traces import traced
 
 
 def check(
@@ -28,13 +29,7 @@ def check(
     """
     rng = np.random.default_rng(seed)
     trace, rows = Trace(), len(next(iter(blocks.values()))) if blocks else 1
-    values = {}
-    for name, array in blocks.items():
-        kind = "float" if array.dtype.kind == "f" else array.dtype.name
-        values[name] = trace.add(Input(name, Type(array.shape[1:], kind)), scope=Scope.BLOCK)
-    weights = dict(weights)
-    for name, array in weights.items():
-        values[name] = trace.add(Weight(name, array.shape), scope=Scope.WEIGHT)
+    values = traced(trace, blocks, weights)
     y = build(**values)
     feeds: dict[str, Array] = {"inverse_batch": np.array(1 / rows), **blocks, **weights}
     feeds["r"] = rng.standard_normal(y.whole(rows))

@@ -18,8 +18,9 @@ from kerascli.layers.rnn_lstm import LSTMCell
 from kerascli.layers.rnn_simple import SimpleRNNCell
 from kerascli.layers.structure import Input as InputLayer
 from kerascli.layers.structure import Model, Repeat, Residual, Reuse
-from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
+from kerascli.ops.ir import Array, Scope, Trace, Value, Weight
 from kerascli.program.interpret import evaluate
+from tests.traces import fed
 
 CELLS = (SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells)
 """Parts of RNN."""
@@ -101,13 +102,10 @@ def run(
     given: list[Value | None] = []
     feeds: dict[str, Array] = {"inverse_batch": np.array(1 / len(xs[0]))}
     for k, x in enumerate(xs):
-        kind = "float" if x.dtype.kind == "f" else x.dtype.name
-        values.append(trace.add(Input(f"x{k}", Type(x.shape[1:], kind)), scope=Scope.BLOCK))
+        values.append(fed(trace, f"x{k}", x))
         feeds[f"x{k}"] = x
         mask = masks[k] if masks else None
-        given.append(
-            None if mask is None else trace.add(Input(f"m{k}", Type(mask.shape[1:], "bool")), scope=Scope.BLOCK)
-        )
+        given.append(None if mask is None else fed(trace, f"m{k}", mask))
         if mask is not None:
             feeds[f"m{k}"] = mask
     specs = layer.declare(*shapes)

@@ -7,9 +7,9 @@ import pytest
 
 from kerascli.ops.attention import attend, causal
 from kerascli.ops.elementwise import greater
-from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value
-from kerascli.program.interpret import evaluate
+from kerascli.ops.ir import Array, Value
 from tests.gradients import check
+from tests.traces import computed
 
 N = 3
 SIZES = [(2, 2, 4, 5, 3, 2), (4, 2, 3, 5, 2, 3), (4, 1, 3, 3, 2, 2)]
@@ -43,12 +43,7 @@ def draw(size: tuple[int, ...], loud: float = 1.0) -> dict[str, Array]:
 
 
 def run(blocks: dict[str, Array], mask: Array | None = None, dtype: type = np.float64) -> Array:
-    trace, feeds = Trace(), dict(blocks)
-    values = {name: trace.add(Input(name, Type(a.shape[1:])), scope=Scope.BLOCK) for name, a in blocks.items()}
-    if mask is not None:
-        feeds["mask"] = mask
-        values["mask"] = trace.add(Input("mask", Type(mask.shape[1:], "bool")), scope=Scope.BLOCK)
-    return evaluate([attend(**values)], feeds, N, dtype)[0]
+    return computed(attend, blocks if mask is None else {**blocks, "mask": mask}, dtype=dtype)
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["whole", "dropped"])
@@ -75,11 +70,7 @@ def test_heads_read_a_softmax_of_scores(
 
     extra = ({"noise": noise} if kind == "given" else {}) | ({"drop": drop} if dropped else {})
     check(build, {**blocks, **extra}, constants=[*extra])
-    trace = Trace()
-    values = {
-        name: trace.add(Input(name, Type(a.shape[1:])), scope=Scope.BLOCK) for name, a in (blocks | extra).items()
-    }
-    got = evaluate([build(**values)], blocks | extra, N)[0]
+    got = computed(build, blocks | extra)
     expected = oracle(**blocks, mask=masks.get(kind), drop=drop if dropped else None, dead=dead)
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kerascli.ops.depthwise import depthwise_conv
-from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Weight
-from kerascli.program.interpret import evaluate
+from kerascli.ops.ir import Array
 from tests.gradients import check
+from tests.traces import computed
 
 RNG = np.random.default_rng(1)
 CASES = [
@@ -37,10 +37,7 @@ def test_derivatives_of_depthwise_convolution(
 
 def test_every_channel_meets_its_own_kernels_alone() -> None:
     x, w = RNG.standard_normal((2, 5, 7, 3)), RNG.standard_normal((2, 3, 3, 2))
-    trace = Trace()
-    source = trace.add(Input("x", Type(x.shape[1:])), scope=Scope.BLOCK)
-    kernel = trace.add(Weight("w", w.shape), scope=Scope.WEIGHT)
-    (found,) = evaluate([depthwise_conv(source, kernel, (2, 2))], {"x": x, "w": w}, 2)
+    found = computed(lambda x, w: depthwise_conv(x, w, (2, 2)), {"x": x}, {"w": w})
     np.testing.assert_allclose(found, _one_by_one(x, w), rtol=1e-12)
 
 

@@ -15,6 +15,7 @@ from kerascli.program import plan as planning
 from kerascli.program.differentiate import gradients
 from kerascli.program.interpret import evaluate
 from tests.layer_cases import cases, prepared, samples, weights
+from tests.traces import fed
 
 ROWS, SEED = 11, 3
 
@@ -23,8 +24,7 @@ def values_and_feeds(layer: Layer, example: Example, training: bool) -> tuple[li
     """Output, averages, penalties and all gradients of one layer, and the data they need."""
     trace, feeds, xs = Trace(), dict(weights(layer, example.inputs)), []
     for k, x in enumerate(samples(example, ROWS)):
-        kind = "float" if x.dtype.kind == "f" else x.dtype.name
-        xs.append(trace.add(Input(f"x{k}", Type(x.shape[1:], kind)), scope=Scope.BLOCK))
+        xs.append(fed(trace, f"x{k}", x))
         feeds[f"x{k}"] = x
     specs = layer.declare(*example.inputs)
     own = {s.name: trace.add(Weight(s.name, s.shape, s.trainable, s.dtype), scope=Scope.WEIGHT) for s in specs}

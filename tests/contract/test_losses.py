@@ -13,11 +13,12 @@ from kerascli.losses.ctc import CTC
 from kerascli.losses.overlap import _Overlap
 from kerascli.losses.probabilistic import BinaryCrossentropy, _Crossentropy
 from kerascli.ops.activation import sigmoid
-from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value
+from kerascli.ops.ir import Array, Trace, Value
 from kerascli.ops.shape import time_major
 from kerascli.ops.softmax import softmax
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
+from tests.traces import fed
 
 CASES = [
     pytest.param(member.model_validate(example.config), example, id=f"{name}-{k}")
@@ -74,9 +75,7 @@ class TestEveryLoss:
         found = []
         for from_logits in (True, False):
             trace = Trace()
-            kind = "float" if y_true.dtype.kind == "f" else y_true.dtype.name
-            y = trace.add(Input("y", Type(y_true.shape[1:], kind)), scope=Scope.BLOCK)
-            logits = trace.add(Input("x", Type(x.shape[1:])), scope=Scope.BLOCK)
+            y, logits = fed(trace, "y", y_true), fed(trace, "x", x)
             same = loss.model_copy(update={"from_logits": from_logits})
             values = same.values(y, logits if from_logits else probabilities(loss, logits))
             found += evaluate([values], {"y": y_true, "x": x}, ROWS)
@@ -95,12 +94,9 @@ class TestEveryLoss:
 
     def test_values_have_the_shape_of_the_rows_and_the_example_fits(self, loss: Loss, example: Example) -> None:
         pred, true = example.inputs
-        y_true, _ = data(loss, example)
+        y_true, y_pred = data(loss, example)
         trace = Trace()
-        kind = "float" if y_true.dtype.kind == "f" else y_true.dtype.name
-        y = trace.add(Input("y", Type(true, kind)), scope=Scope.BLOCK)
-        x = trace.add(Input("x", Type(pred)), scope=Scope.BLOCK)
-        values = loss.values(y, x)
+        values = loss.values(fed(trace, "y", y_true), fed(trace, "x", y_pred))
         if not isinstance(loss, _Overlap):
             rows = list(pred)
             del rows[axis_in_sample(loss)]

@@ -13,10 +13,11 @@ from kerascli.ops import elementwise as e
 from kerascli.ops import reduction as r
 from kerascli.ops import shape as s
 from kerascli.ops.broadcast import broadcast_to
-from kerascli.ops.ir import Array, Input, Scope, ShapeError, Trace, Type, Value, Weight
+from kerascli.ops.ir import Array, Input, Scope, ShapeError, Trace, Type, Value
 from kerascli.ops.softmax import log_softmax, softmax
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
+from tests.traces import computed
 
 RNG = np.random.default_rng(0)
 N = 3
@@ -69,22 +70,11 @@ UNARY: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
 }
 
 
-def run(build: Callable[..., Value], blocks: dict[str, Array], weights: dict[str, Array]) -> Array:
-    trace = Trace()
-    values = {}
-    for k, a in blocks.items():
-        kind = "float" if a.dtype.kind == "f" else a.dtype.name
-        values[k] = trace.add(Input(k, Type(a.shape[1:], kind)), scope=Scope.BLOCK)
-    for k, a in weights.items():
-        values[k] = trace.add(Weight(k, a.shape), scope=Scope.WEIGHT)
-    return evaluate([build(**values)], {**blocks, **weights}, N)[0]
-
-
 @pytest.mark.parametrize("name", UNARY)
 def test_unary_op_has_numpys_values_and_the_right_derivative(name: str) -> None:
     op, oracle = UNARY[name]
     x = positive(4, 5)
-    np.testing.assert_allclose(run(lambda x: op(x), {"x": x}, {}), oracle(x))
+    np.testing.assert_allclose(computed(lambda x: op(x), {"x": x}), oracle(x))
     check(lambda x: op(x), {"x": x})
 
 
@@ -94,7 +84,7 @@ def test_two_blocks_broadcast_and_differentiate(name: str, shape: tuple[int, ...
     op, oracle = BINARY[name]
     a, b = positive(4, 5), positive(*shape) + 0.013
     wide = b.reshape(N, *(1,) * (2 - len(shape)), *shape)
-    np.testing.assert_allclose(run(lambda a, b: op(a, b), {"a": a, "b": b}, {}), oracle(a, wide))
+    np.testing.assert_allclose(computed(lambda a, b: op(a, b), {"a": a, "b": b}), oracle(a, wide))
     check(lambda a, b: op(a, b), {"a": a, "b": b})
     check(lambda a, b: op(b, a), {"a": a, "b": b})
 
@@ -105,12 +95,12 @@ def test_weights_broadcast_to_blocks_and_gather_the_gradient_of_all_samples(name
     op, oracle = BINARY[name]
     a, w = positive(4, 5), np.abs(RNG.standard_normal(shape)) + 0.51
     expected = oracle(a[:, None] if len(shape) == 3 else a, w)
-    np.testing.assert_allclose(run(lambda a, w: op(a, w), {"a": a}, {"w": w}), expected)
+    np.testing.assert_allclose(computed(lambda a, w: op(a, w), {"a": a}, {"w": w}), expected)
     check(lambda a, w: op(a, w), {"a": a}, {"w": w})
     check(lambda a, w: op(w, a), {"a": a}, {"w": w})
     if len(shape) < 3:
         np.testing.assert_allclose(
-            run(lambda a, w: op(s.time_major(a), w), {"a": a}, {"w": w}), expected.swapaxes(0, 1)
+            computed(lambda a, w: op(s.time_major(a), w), {"a": a}, {"w": w}), expected.swapaxes(0, 1)
         )
         check(lambda a, w: op(s.time_major(a), w), {"a": a}, {"w": w})
 
@@ -129,18 +119,19 @@ def test_where_takes_the_gradient_of_the_side_it_chose() -> None:
 
 def test_logic_is_boolean_and_casts_to_numbers() -> None:
     x = block(4)
-    both = run(lambda x: e.logical_and(e.greater(x, -1.0), e.logical_not(e.greater(x, 1.0))), {"x": x}, {})
+    both = computed(lambda x: e.logical_and(e.greater(x, -1.0), e.logical_not(e.greater(x, 1.0))), {"x": x})
     assert both.dtype == bool
     assert np.array_equal(both, (x > -1) & ~(x > 1))
-    either = run(lambda x: e.cast(e.logical_or(e.greater(x, 1.0), e.equal(x, x)), "float"), {"x": x}, {})
+    either = computed(lambda x: e.cast(e.logical_or(e.greater(x, 1.0), e.equal(x, x)), "float"), {"x": x})
     assert np.array_equal(either, np.ones_like(x))
 
 
 def test_integers_stay_integers_until_they_meet_floats() -> None:
     ids = np.array([[1, 0], [2, 2], [0, 0]], np.int32)
-    assert run(lambda x: e.not_equal(x, 0), {"x": ids}, {}).tolist() == [[True, False], [True, True], [False, False]]
-    assert run(lambda x: e.multiply(x, 2), {"x": ids}, {}).dtype == np.int32
-    assert run(lambda x: e.multiply(x, 0.5), {"x": ids}, {}).dtype == np.float64
+    used = computed(lambda x: e.not_equal(x, 0), {"x": ids})
+    assert used.tolist() == [[True, False], [True, True], [False, False]]
+    assert computed(lambda x: e.multiply(x, 2), {"x": ids}).dtype == np.int32
+    assert computed(lambda x: e.multiply(x, 0.5), {"x": ids}).dtype == np.float64
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
@@ -173,14 +164,14 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Value], Callable[..., Array]]] = {
 def test_activation_has_its_formulas_values_and_derivative(name: str) -> None:
     op, oracle = ACTIVATIONS[name]
     x = block(4, 5)
-    np.testing.assert_allclose(run(lambda x: op(x), {"x": x}, {}), oracle(x), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(computed(lambda x: op(x), {"x": x}), oracle(x), rtol=1e-12, atol=1e-15)
     check(lambda x: op(x), {"x": x})
 
 
 def test_activations_stay_finite_far_out() -> None:
     x = np.array([[-1e4, -90.0, 90.0, 1e4]] * N)
     for op, _ in ACTIVATIONS.values():
-        y = run(lambda x, op=op: op(s.reshape(x, (2, 2))), {"x": x}, {})
+        y = computed(lambda x, op=op: op(s.reshape(x, (2, 2))), {"x": x})
         assert np.isfinite(y).all()
 
 

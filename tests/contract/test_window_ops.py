@@ -14,6 +14,7 @@ from kerascli.ops.pooling import average_pool, max_pool
 from kerascli.ops.window import Phase, Unphase, crop, pad
 from kerascli.program.interpret import evaluate
 from tests.gradients import check
+from tests.traces import computed
 
 RNG = np.random.default_rng(1)
 
@@ -92,9 +93,10 @@ def test_matrix_product_and_bias() -> None:
     check(lambda w, v: matmul(transpose_matrix(w), v), {}, {"w": normal(5, 3), "v": normal(5, 2)})
 
 
-def test_column_sums_of_one_row_a_sample() -> None:
-    check(lambda x: x, {"x": normal(4, 5)})
-    assert column_sums is not None
+@pytest.mark.parametrize("shape", [(5,), (3, 5)], ids=["one row a sample", "several"])
+def test_column_sums_are_those_of_all_rows_of_all_samples(shape: tuple[int, ...]) -> None:
+    x = normal(4, *shape)
+    np.testing.assert_allclose(computed(lambda x: column_sums(x, 5), {"x": x}), x.reshape(-1, 5).sum(0))
 
 
 @pytest.mark.parametrize("shape", [(5,), (6, 4), (4, 3, 2)])
