@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class JaxBackend(Backend):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # as some of Keras's own metrics do
         self.distribution: _Distribution | None = None
         if cluster.hosts:
             _join(cluster)
