@@ -11,7 +11,14 @@ from kerascli.metrics.base import Metric, Sums, _Mean, trailing
 from kerascli.ops.ir import Array, Shape
 
 
-class Mean(_Mean):
+class _OfOutputs(Metric):
+    """A figure of the outputs alone: targets may have any shape."""
+
+    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
+        return None
+
+
+class Mean(_OfOutputs, _Mean):
     """The weighted mean of the outputs."""
 
     examples = (Example(inputs=((1,), ())), Example(inputs=((4, 3), (4, 3))))
@@ -20,7 +27,7 @@ class Mean(_Mean):
         return y_pred
 
 
-class Sum(Metric):
+class Sum(_OfOutputs):
     """The weighted sum of the outputs."""
 
     keras_name = "sum"

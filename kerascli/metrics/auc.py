@@ -18,7 +18,6 @@ from kerascli.metrics.confusion import (
     evenly_spread,
     rank,
     rank_even,
-    unlike,
     yes,
 )
 from kerascli.ops.ir import Array, Shape
@@ -81,7 +80,7 @@ class AUC(Metric):
                 f"and there are {output_shape[-1]} outputs",
                 "give `num_labels` and `label_weights` the number of outputs",
             )
-        return unlike(self, target_shape, output_shape)
+        return super().problem(target_shape, output_shape)
 
     def zero(self, shape: Shape) -> Sums:
         levels = len(_levels(self.num_thresholds, self.thresholds)[0])

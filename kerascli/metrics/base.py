@@ -11,6 +11,7 @@ import numpy as np
 
 from kerascli.component import Component, snake_case
 from kerascli.ops.ir import Array, Shape
+from kerascli.ops.shape import without_one
 
 Sums = dict[str, Array]
 
@@ -53,8 +54,13 @@ class Metric(Component):
         return self
 
     def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        """Why it cannot be computed on these sample shapes, and the mend."""
-        return None
+        """Why it cannot be computed on these sample shapes, and the mend; most want targets of the output's shape."""
+        if without_one(target_shape) == without_one(output_shape):
+            return None
+        return (
+            f"{self.column} wants targets of the output's shape {output_shape} and gets shape {target_shape}",
+            "use `target_encoding: one_hot` with a loss that takes it, or another metric",
+        )
 
     def zero(self, shape: Shape) -> Sums:
         """Empty sums, for outputs whose samples have this shape."""

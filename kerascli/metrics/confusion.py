@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field
 from kerascli.component import Example, _as_tuple
 from kerascli.metrics.base import Metric, Sums, ratio, trailing
 from kerascli.ops.ir import Array, Shape
-from kerascli.ops.shape import without_one
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Annotated[Threshold | tuple[Threshold, ...] | None, BeforeValidator(_as_tuple)]
@@ -36,9 +35,6 @@ class _Confusion(Metric):
         if self.thresholds is None:
             return (0.5,)
         return self.thresholds if isinstance(self.thresholds, tuple) else (self.thresholds,)
-
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
 
     def zero(self, shape: Shape) -> Sums:
         return {cell: np.zeros(len(self.levels())) for cell in self.cells}
@@ -142,15 +138,6 @@ class Recall(_ShareOfTruePositives):
         Example(inputs=((1,), ())),
         Example({"thresholds": [0.2, 0.6]}, inputs=((1,), (1,))),
         Example({"top_k": 2, "class_id": 0}, inputs=((4,), (4,))),
-    )
-
-
-def unlike(metric: Metric, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-    if without_one(target_shape) == without_one(output_shape):
-        return None
-    return (
-        f"{metric.column} wants targets of the output's shape {output_shape} and gets shape {target_shape}",
-        "use `target_encoding: one_hot` with a loss that takes it, or another metric",
     )
 
 

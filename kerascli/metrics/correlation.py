@@ -7,7 +7,6 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.metrics.base import Metric, Sums, _Mean, like, ratio
-from kerascli.metrics.confusion import unlike
 from kerascli.ops.ir import Array, Shape
 
 EPSILON = 1e-7
@@ -27,7 +26,7 @@ class _Likeness(_Mean):
         rank = len(output_shape)
         if not -rank <= self.axis <= rank or self.axis == 0:
             return f"axis {self.axis} is not one of the {rank} axes of an output {output_shape}", "the last axis is -1"
-        return unlike(self, target_shape, output_shape)
+        return super().problem(target_shape, output_shape)
 
 
 class CosineSimilarity(_Likeness):
@@ -92,7 +91,7 @@ class R2Score(Metric):
     def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
         if len(output_shape) != 1:
             return f"R2Score wants one axis of outputs and gets {output_shape}", "flatten the output"
-        return unlike(self, target_shape, output_shape)
+        return super().problem(target_shape, output_shape)
 
     def zero(self, shape: Shape) -> Sums:
         return {name: np.zeros(shape) for name in ("squared_sum", "sum", "residual", "count")} | {

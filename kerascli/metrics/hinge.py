@@ -7,15 +7,11 @@ import numpy as np
 
 from kerascli.component import Example
 from kerascli.metrics.base import _Mean, like
-from kerascli.metrics.confusion import unlike
-from kerascli.ops.ir import Array, Shape
+from kerascli.ops.ir import Array
 
 
 class _Hinge(_Mean):
     direction = "down"
-
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
 
 
 class Hinge(_Hinge):

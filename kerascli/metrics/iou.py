@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kerascli.component import Example, _as_tuple
 from kerascli.metrics.base import Metric, Sums, trailing
-from kerascli.metrics.confusion import unlike
 from kerascli.ops.ir import Array, Shape
 from kerascli.ops.shape import without_one
 
@@ -81,9 +80,6 @@ class BinaryIoU(_IntersectionOverUnion):
 
     def wanted(self) -> tuple[int, ...]:
         return self.target_class_ids
-
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
 
     def numbers(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         return _whole(y_true.reshape(y_pred.shape)), _whole(y_pred >= self.threshold)

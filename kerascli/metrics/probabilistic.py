@@ -5,7 +5,6 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.metrics.base import Sums, _Mean, add_mean, like, trailing
-from kerascli.metrics.confusion import unlike
 from kerascli.ops.ir import Array, Shape
 
 EPSILON = 1e-7
@@ -31,9 +30,6 @@ class BinaryCrossentropy(_Crossentropy):
         Example({"from_logits": True, "label_smoothing": 0.2}, inputs=((4,), (4,))),
     )
 
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
-
     def values(self, y_true: Array, y_pred: Array) -> Array:
         y = like(y_true, y_pred) * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
         if self.from_logits:
@@ -57,9 +53,6 @@ class CategoricalCrossentropy(_Crossentropy):
         Example({"from_logits": True, "label_smoothing": 0.1}, inputs=((3, 4), (3, 4))),
         Example({"axis": 1}, inputs=((4, 3), (4, 3))),
     )
-
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         y = like(y_true, y_pred)
@@ -118,9 +111,6 @@ class KLDivergence(_Mean):
     direction = "down"
     examples = (Example(inputs=((4,), (4,))), Example(inputs=((3, 4), (3, 4))))
 
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
-
     def values(self, y_true: Array, y_pred: Array) -> Array:
         true, pred = (np.clip(y, y.dtype.type(EPSILON), y.dtype.type(1)) for y in (like(y_true, y_pred), y_pred))
         values: Array = (true * np.log(true / pred)).sum(-1)
@@ -132,9 +122,6 @@ class Poisson(_Mean):
 
     direction = "down"
     examples = (Example(inputs=((1,), (1,))), Example(inputs=((3,), (3,))))
-
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -7,8 +7,7 @@ import numpy as np
 
 from kerascli.component import Example
 from kerascli.metrics.base import Sums, _Mean, like
-from kerascli.metrics.confusion import unlike
-from kerascli.ops.ir import Array, Shape
+from kerascli.ops.ir import Array
 
 EPSILON = 1e-7
 
@@ -20,9 +19,6 @@ class _Error(_Mean):
         Example(inputs=((3,), (3,))),
         Example(inputs=((4, 1), (4,))),
     )
-
-    def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
-        return unlike(self, target_shape, output_shape)
 
 
 class MeanSquaredError(_Error):

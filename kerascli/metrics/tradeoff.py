@@ -15,7 +15,6 @@ from kerascli.metrics.confusion import (
     confusion,
     rank,
     rank_even,
-    unlike,
     yes,
 )
 from kerascli.ops.ir import Array, Shape
@@ -46,7 +45,7 @@ class _BestUnderConstraint(Metric):
     def problem(self, target_shape: Shape, output_shape: Shape) -> tuple[str, str] | None:
         if self.class_id is not None and self.class_id >= output_shape[-1]:
             return f"there is no class {self.class_id} among {output_shape[-1]} outputs", "classes count from 0"
-        return unlike(self, target_shape, output_shape)
+        return super().problem(target_shape, output_shape)
 
     def zero(self, shape: Shape) -> Sums:
         cells = (TRUE_POSITIVES, FALSE_POSITIVES, TRUE_NEGATIVES, FALSE_NEGATIVES)
