@@ -289,6 +289,4 @@ class _Writer:
         return found
 
     def problem(self, code: str, message: str, place: Place, help: str = "") -> Problem:
-        node = self.loaded.document.node(place)
-        span = node.parts["type"].span if "type" in node.parts else node.span
-        return Problem(code, message, span, help=help)
+        return Problem(code, message, self.loaded.document.type_span(place), help=help)
