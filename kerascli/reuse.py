@@ -118,9 +118,7 @@ class _Copier:
         return Problem("E304", message, where, f"did you mean `{near}`?" if near else "")
 
     def problem(self, code: str, message: str, place: Place, help: str = "") -> Problem:
-        node = self.loaded.document.node(place)
-        span = node.parts["type"].span if "type" in node.parts else node.span
-        return Problem(code, message, span, help=help)
+        return Problem(code, message, self.loaded.document.type_span(place), help=help)
 
 
 def _is_input(draft: Draft) -> bool:

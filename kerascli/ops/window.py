@@ -1,4 +1,4 @@
-"""Convolution as windows (im2col) times a matrix, with its adjoint, and padding.
+"""Windows over images as rows of a matrix (im2col), their adjoint, the product with a kernel, and padding.
 
 Legend: n samples, H W extents of the input, C its channels, kh kw the kernel, O filters, a b extents of the output,
 K = kh·kw·C. A *phased* value keeps its positions as (p, q, n, a/p, b/q): the inputs of a p×q pooling window then lie
