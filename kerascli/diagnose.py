@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from kerascli import slips
 from kerascli.component import MODULES, Component, nearest
 from kerascli.docs import sentences
 from kerascli.errors import Problem, Span
 from kerascli.left_out import reason, without
-from kerascli.yamltext import Document, Node, Place, describe, scalar
+from kerascli.yamltext import Document, Node, Place, describe, inline
 
 KEYS = ("missing", "extra_forbidden", "invalid_key")
 
@@ -97,7 +98,8 @@ class _Reader:
             owners.setdefault(complaint.place, []).append(complaint)
         for place, found in owners.items():
             missing = [c.name for c in found if c.kind == "missing"]
-            unknown = [c.name for c in found if c.kind != "missing"]
+            value = self.document.node(place).value
+            unknown = [c.name for c in found if c.kind != "missing" and not slips.is_rest(c.name, value)]
             model = self.model(place)
             for key in unknown:
                 near = self.near(str(key), place, model, missing if len(unknown) == 1 else [])
@@ -112,7 +114,7 @@ class _Reader:
             return ""
         given = self.document.node(place).parts
         free = [name for name in model.model_fields if name not in given]
-        if found := nearest(key, missing) or nearest(key, free) or _SYNONYMS.get(key, ""):
+        if found := nearest(key, missing) or nearest(key, free) or slips.SYNONYMS.get(key, ""):
             return found if found in free else ""
         if len(missing) == 1 and model is not self.top:
             return missing[0]
@@ -128,7 +130,8 @@ class _Reader:
         if issubclass(model, Component):
             help = f"see `kerascli explain {model.type_name()}`"
         else:
-            help = "" if meant else f"keys: {', '.join(model.model_fields)}"
+            listed = slips.CALLS.get(key, "") if model is self.top else ""
+            help = "" if meant else listed or f"keys: {', '.join(model.model_fields)}"
         return Problem("E203", f"unknown key `{key}` in {owner}", where, label, help)
 
     def elsewhere(self, key: str, model: type[BaseModel]) -> str:
@@ -159,7 +162,8 @@ class _Reader:
         node = self.document.node(first.place)
         problem = self.wrong(first, " or ".join(phrases), _code(first))
         near = next((n for c in complaints if (n := _near_choice(c))), "")
-        label, help = ("", "") if first.of_key else _slip(node, kinds)
+        around, key = self.document.node(first.place[:-1]), first.place[-1] if first.place else ""
+        label, help = ("", "") if first.of_key else slips.slip(node, around, key, kinds)
         label = f"did you mean `{near}`?" if near else label
         return [Problem(problem.code, problem.message, problem.where, label, help)]
 
@@ -198,12 +202,13 @@ class _Reader:
         if why := reason(family, name):
             return Problem("E201", f"the {family} `{name}` of Keras is left out: {why.why}", where, help=why.instead)
         label, names = (f"did you mean `{near}`?" if near else ""), complaint.context["names"]
+        if meant := slips.called(name, _family(family)):
+            return Problem("E201", f"`{name}` is a call in Python", where, f"write `{meant}`")
         other = "" if near else _other_family(name, family)
         if other:
             label = f"`{name}` is {other}"
-        listed = [n for n in names if n in _family(family).members] or names
-        few = len(listed) <= 12
-        help = "" if label else f"there are {', '.join(listed)}" if few else "`kerascli explain` lists them all"
+        few = len(names) <= 12
+        help = "" if label else f"there are {', '.join(names)}" if few else "`kerascli explain` lists them all"
         return Problem("E201", f"unknown {family} `{name}`", where, label, help)
 
     def untyped(self, node: Node, family: str, place: Place) -> Problem:
@@ -211,8 +216,8 @@ class _Reader:
         if len(node.parts) == 1:
             ((key, part),) = node.parts.items()
             if _family(family).find(str(key)):
-                inner = ", ".join(f"{k}: {describe(p.value)}" for k, p in part.parts.items())
-                label = f"write `{{type: {key}{', ' + inner if inner else ''}}}`"
+                inner = slips.rejoined(part.value) if isinstance(part.value, dict) else {}
+                label = f"write `{inline({'type': key, **inner})}`"
         if not label:
             help = f"say which {family}, as in `type: {next(iter(_family(family).members), 'Name')}`"
         return Problem("E207", f"{self.subject(place)} needs a `type`", node.span, label, help)
@@ -303,15 +308,6 @@ def _other_family(name: str, family: str) -> str:
     return ""
 
 
-_SYNONYMS = {
-    "lr": "learning_rate",
-    "model": "layers",
-    "data": "dataset",
-    "size": "kernel_size",
-    "stride": "strides",
-    "p": "rate",
-    "n": "units",
-}
 _PHRASES = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -375,22 +371,3 @@ def _near_choice(complaint: Complaint) -> str:
         return ""
     choices = str(complaint.context["expected"]).split("'")[1::2]
     return nearest(complaint.given, choices)
-
-
-def _slip(node: Node, kinds: list[str]) -> tuple[str, str]:
-    """The usual slips: quotes around a number, a fraction of nothing, one value for a list, the words of YAML 1.1."""
-    value = node.value
-    if "list_type" in kinds and isinstance(value, (str, int)):
-        return "", f"write `[{value}]`"
-    if isinstance(value, float) and value.is_integer() and "int_type" in kinds:
-        return "", f"write `{int(value)}`"
-    if not isinstance(value, str):
-        return "", ""
-    if "bool_type" in kinds and (meant := _YAML_1_1.get(value.lower())):
-        return f"`{value}` is text in YAML 1.2", f"write `{meant}`"
-    if not node.plain and scalar(value) is not None and not isinstance(scalar(value), str):
-        return "the quotes make it text", "remove the quotes"
-    return "", ""
-
-
-_YAML_1_1 = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}

@@ -17,7 +17,7 @@ constraints initializers regularizers activations schedules learned
 layer layers losses metrics optimizers
 text dates columns features encoders
 images preprocessing data templates sources callbacks
-diagnose overrides search spec
+slips diagnose overrides search spec
 draft reuse expand outline host graph objective
 program engine
 keras_graph keras_config keras_backend check
