@@ -199,7 +199,7 @@ def data_loss(name: str, target: Target, y_pred: Value, mask: Value | None, weig
     """
     trace = y_pred.trace
     y_true = trace.add(Input(f"y:{name}", Type(target.shape, target.dtype)), scope=Scope.BLOCK)
-    values = target.loss.values(y_true, y_pred)
+    values = target.loss.values(y_true, cast(y_pred, "float"))  # an output may be whole numbers, as an input is
     if values.scope != Scope.BLOCK:
         return _whole_loss(name, target, values, mask, weighted)
     if (counted := target.loss.counted(y_true, values)) is not None:

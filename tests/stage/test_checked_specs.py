@@ -153,6 +153,13 @@ def test_what_a_check_lets_pass_can_be_trained() -> None:
     assert passed > SPECS / 4
 
 
+def test_an_output_may_be_whole_numbers_that_nothing_has_changed() -> None:
+    spec = net({"type": "Dense", "units": 4}, [5], False) | {"loss": "mse", "metrics": ["mae"]}
+    spec["dataset"] = {"type": "mnist", "limit": 20, "target_encoding": "one_hot"}
+    crop = {"type": "Cropping2D", "cropping": [[9, 9], [13, 14]]}
+    run(look(spec | {"layers": [crop, "Flatten"]}))
+
+
 def test_a_loss_that_compares_a_batch_reads_what_a_plain_layer_gives() -> None:
     """What is made of the whole batch at once, and read at once, is kept for the whole batch."""
     spec = net({"type": "Dense", "units": 4}, [5], False)
