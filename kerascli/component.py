@@ -8,14 +8,13 @@ member and registers itself. A field annotated with a family accepts a mapping w
 import difflib
 import functools
 import importlib
-import importlib.util
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -68,13 +67,14 @@ class Component(BaseModel):
         protected_namespaces=(),
     )
 
-    family: ClassVar[str] = ""
-    aliases: ClassVar[tuple[str, ...]] = ()
+    # Class variables say their types by their values: pydantic evaluates what stands in brackets for every subclass.
+    family: ClassVar = ""
+    aliases: ClassVar = tuple[str, ...]()
     """Keras's other identifiers, such as `mse`; the snake_case of the class name is one where the family says so."""
-    examples: ClassVar[tuple[Example, ...]] = ()
+    examples: ClassVar = tuple[Example, ...]()
     members: ClassVar = dict[str, "type[Component]"]()
     """Of a family: its members by class name."""
-    snake_names: ClassVar[bool] = False
+    snake_names: ClassVar = False
     """Of a family: whether Keras also takes the snake_case class name (optimizers, losses, metrics, initializers …)."""
 
     @classmethod
@@ -120,20 +120,26 @@ class Component(BaseModel):
         name = value["type"]
         member = cls.find(name) if isinstance(name, str) else None
         if member is None:
-            near = nearest(str(name), list(cls.names()))
+            written = _written(cls.family)
+            near = nearest(str(name), list(written.places))
             raise PydanticCustomError(
                 "component_unknown",
                 "unknown {family} `{name}`",
-                {"family": cls.family, "name": str(name), "near": near, "names": list(cls.names())},
+                {"family": cls.family, "name": str(name), "near": near, "names": written.members},
             )
         return member.model_validate({k: v for k, v in value.items() if k != "type"})  # type: ignore[return-value]
 
     @classmethod
     def find(cls, name: str) -> "type[Component] | None":
         """The member of this family that Keras knows under `name`; no more of the family is imported than it takes."""
-        if module := _classes(cls.family).get(name):
+        if module := _written(cls.family).places.get(name):
             importlib.import_module(module)
-        return cls.loaded_names().get(name) or cls.names().get(name)
+        return cls.members.get(name) or cls.loaded_names().get(name)
+
+    @classmethod
+    def spellings(cls) -> list[str]:
+        """Every identifier of the family, class names first; nothing is imported."""
+        return list(_written(cls.family).places)
 
     @classmethod
     def names(cls) -> dict[str, "type[Component]"]:
@@ -175,10 +181,12 @@ def plain(value: Any) -> Any:
 
 
 def families() -> dict[str, type[Component]]:
-    """The base class of every family, imported."""
-    for family in MODULES:
-        load_family(family)
+    """The base class of every family."""
     known = {base.family: base for base in Component.__subclasses__()}
+    if any(family not in known for family in MODULES):
+        for family in MODULES:
+            load_family(family)
+        known = {base.family: base for base in Component.__subclasses__()}
     return {family: known[family] for family in MODULES}
 
 
@@ -189,23 +197,48 @@ def load_family(family: str) -> None:
         importlib.import_module(module)
 
 
-def _modules(family: str) -> list[str]:
-    module = importlib.import_module(MODULES[family])
-    folder = getattr(module, "__path__", None)
-    return [f"{MODULES[family]}.{info.name}" for info in pkgutil.iter_modules(folder)] if folder else [MODULES[family]]
+def _modules(family: str) -> dict[str, Path]:
+    """The file of each module of the family."""
+    base = importlib.import_module(MODULES[family])
+    file = Path(base.__file__ or "")
+    if not hasattr(base, "__path__"):
+        return {base.__name__: file}
+    names = (info.name for info in pkgutil.iter_modules(base.__path__))
+    return {f"{base.__name__}.{name}": file.with_name(f"{name}.py") for name in names}
+
+
+class _Written(NamedTuple):
+    """What the texts of a family's modules say of it, so that none is imported which a spec does not name."""
+
+    members: list[str]
+    """Their class names."""
+    places: dict[str, str]
+    """The module of every identifier, class names first."""
 
 
 @functools.cache
-def _classes(family: str) -> dict[str, str]:
-    """Where each name of the family's classes is found: a look at the text of its modules, without importing them."""
-    found: dict[str, str] = {}
-    for module in _modules(family):
-        spec = importlib.util.find_spec(module)
-        text = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
-        for name, aliases in re.findall(r"^class (\w+)\(|^    aliases\b.*= \((.*)\)$", text, re.MULTILINE):
-            names = (name, name.lower(), snake_case(name)) if name else re.findall(r"\w+", aliases)
-            found |= dict.fromkeys(names, module)
-    return found
+def _written(family: str) -> _Written:
+    """Members are the classes with public names whose first base, or that one's first base …, is the family itself."""
+    (root,) = (base for base in Component.__subclasses__() if base.family == family)
+    bases: dict[str, str] = {}
+    classes: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for module, file in _modules(family).items():
+        text = file.read_text("utf-8")
+        for name, base in re.findall(r"\nclass (\w+)\((\w+)", text):
+            bases[name], classes[name] = base, module
+        for line in re.findall(r"\n    aliases.* = (.*)|\.by_shape\.update(.*)", text):
+            others |= dict.fromkeys(re.findall(r'"(\w+)"', str(line)), module)
+
+    def descends(name: str) -> bool:
+        while name in bases and name != root.__name__:
+            name = bases[name]
+        return name == root.__name__
+
+    members = [name for name in classes if name[0] != "_" and name != root.__name__ and descends(name)]
+    if root.snake_names:
+        others |= {snake_case(name): classes[name] for name in members}
+    return _Written(members, {name: classes[name] for name in members} | others)
 
 
 @functools.lru_cache(4096)

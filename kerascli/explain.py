@@ -68,7 +68,7 @@ def explain(name: str) -> list[Entry]:
         members = ", ".join(listing()[name])
         found.append(Entry(name, "family", f"{_docs(families()[name])}\n\nThere are {members}."))
     if not found:
-        known = [word for family in families().values() for word in family.names()] + [*_sections(), *CODES]
+        known = [word for family in families().values() for word in family.spellings()] + [*_sections(), *CODES]
         near = nearest(name, known)
         help = f"did you mean `{near}`?" if near else "`kerascli explain` lists all names"
         raise SpecFailure(Problem("E208", f"nothing is called `{name}`", help=help))
@@ -96,7 +96,7 @@ def _left_out(name: str, family: str, found: Reason) -> Entry:
 
 
 def _component(member: type[Component], typed: str) -> Entry:
-    words = [word for word, other in member.names().items() if other is member]
+    words = [word for word, other in member.loaded_names().items() if other is member]
     name = member.type_name()
     name = typed if name.startswith("_") else name  # a word for one of several classes, such as `accuracy`
     config = dict(member.examples[0].config) if member.examples else {}

@@ -38,7 +38,7 @@ Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "lanczos3", "l
 class ImageReading(BaseModel):
     """How a file becomes (height, width, channels) uint8."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     size: tuple[int, int]
     """Height and width."""

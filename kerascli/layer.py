@@ -61,16 +61,16 @@ class Layer(Component):
     """
 
     family = "layer"
-    takes_integers: ClassVar[bool] = False
+    takes_integers: ClassVar = False
     """Reads integer inputs as they are (Embedding, Rescaling, shape layers); others get them cast to float."""
-    differentiable: ClassVar[bool] = True
+    differentiable: ClassVar = True
     """Whether gradients go through it, back to layers that are trained."""
 
-    references: ClassVar[tuple[str, ...]] = ()
+    references: ClassVar = tuple[str, ...]()
     """Fields that name more layers to read, one or a list: `call` and the shape rules take them by that keyword."""
-    call_arguments: ClassVar[tuple[str, ...]] = ()
+    call_arguments: ClassVar = tuple[str, ...]()
     """Fields that Keras takes when the layer is called, and writes into the graph: `use_causal_mask`."""
-    ends_masks: ClassVar[bool] = False
+    ends_masks: ClassVar = False
     """Whether what it reads has no mask for the layers after it, as behind Keras's MultiHeadAttention."""
 
     name: str | None = None

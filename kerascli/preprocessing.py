@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from kerascli.columns import Column, Kind, TextColumn, Unseen
@@ -14,9 +13,8 @@ from kerascli.encoders import STRICT, Encoder
 from kerascli.errors import Failure, Problem
 from kerascli.images import ImageReading
 from kerascli.learned import Learned
+from kerascli.ops.ir import Array
 from kerascli.text import TextEncoder
-
-Array = npt.NDArray[Any]
 
 
 class InputLayout(BaseModel):

@@ -9,7 +9,6 @@ from kerascli.component import nearest
 from kerascli.draft import MAX_LAYERS, Draft
 from kerascli.errors import Problem, SpecFailure
 from kerascli.layer import Layer
-from kerascli.layers.embedding import ReversibleEmbedding
 from kerascli.layers.structure import Input, Reuse, _Entry, _Exit
 from kerascli.spec import Loaded
 from kerascli.yamltext import Place
@@ -52,6 +51,8 @@ class _Copier:
 
     def reversed(self, draft: Draft, layer: Layer) -> Layer:
         """The layer as it is called in reverse."""
+        from kerascli.layers.embedding import ReversibleEmbedding  # specs without one need not wait for it
+
         if isinstance(layer, ReversibleEmbedding):
             return layer.model_copy(update={"reverse": True})
         kind = type(layer).__name__

@@ -28,7 +28,7 @@ Side = Literal["pre", "post"]
 class TextOptions(BaseModel):
     """How texts become numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     vocabulary: int = Field(5000, ge=3)
     """Numbers that there are: one for padding, one for unknown words, the others for the most frequent words."""

@@ -103,7 +103,7 @@ group = _Commands(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code: 0 done, 1 the work failed, 2 wrong words or spec, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    gc.set_threshold(100_000)  # importing makes many objects and no garbage: a sixth of the time to validate
+    gc.set_threshold(300_000)  # importing makes many objects and no garbage: a sixth of the time to validate
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plug-ins costs as much again
     PROGRESS.set(_downloaded)
     try:

@@ -112,7 +112,7 @@ def number(item: Any) -> Any:
 def _function(key: str, name: str) -> Any:
     found = Activation.find(name) or Activation.find(name.removesuffix("_v2"))
     if found is None:
-        near = nearest(name, list(Activation.names()))
+        near = nearest(name, Activation.spellings())
         raise Refusal(
             f"its `{key}` `{name[:80]}` is no function of Keras: Python code that is not in the file",
             f"did you mean `{near}`?" if near else "",
@@ -203,7 +203,7 @@ def _unknown(family: str, kind: str, base: type[Component]) -> tuple[str, str]:
     left = reason(family, kind)
     if left:
         return f"{kind} is left out: {left.why}", left.instead
-    near = nearest(kind, list(base.names()))
+    near = nearest(kind, base.spellings())
     article = "an" if family[0] in "aio" else "a"
     help = f"the nearest is `{near}`" if near else ""
     return f"`{kind[:80]}` is no {family} of Keras 3 that kerascli has ({article} {family} of Python code?)", help

@@ -17,8 +17,8 @@ from kerascli.ops.ir import Array, Shape
 from kerascli.serving.refusal import REQUEST, Refusal
 from kerascli.sources.base import InputInfo
 from kerascli.sources.cells import ValueCells
-from kerascli.sources.lines import TEXTS
 from kerascli.sources.raw_arrays import Arrays
+from kerascli.sources.rows import TEXT
 from kerascli.sources.table import BATCH, MOST_PROBLEMS, Batch
 
 FORM = 'write `{"inputs": [row, …]}`, and `"top_k": 3` for the likeliest classes alone'
@@ -191,7 +191,7 @@ def _array(values: list[Any], name: str, info: InputInfo, allow_nan: bool) -> Ar
     help = f"a sample of `{name}` has the shape {info.shape}"
     _require(values, shape, {str} if info.dtype == "string" else {int, float}, name, help)
     if info.dtype == "string":
-        return np.array(values, TEXTS).reshape(-1, *info.shape)
+        return np.array(values, TEXT).reshape(-1, *info.shape)
     numbers = np.stack([_numbers(value, number, name) for number, value in enumerate(values, 1)])
     if info.dtype == "float32":
         least, most, words = -float(np.finfo(np.float32).max), float(np.finfo(np.float32).max), "a 32-bit number"

@@ -1,18 +1,23 @@
 """Sources whose data are arrays already, in memory or streamed from their files."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
+from kerascli.ops.ir import Array
 from kerascli.sources.base import Cut, Dataset, InputInfo, Signature, Source, Split, TargetInfo, named
 from kerascli.sources.rows import TEXT, Samples, Streamed, require_finite, served, served_dtype
 from kerascli.sources.targets import encode_labels, resolve_encoding
+
+if TYPE_CHECKING:
+    from kerascli.preprocessing import TargetLayout
 
 _MOST_CLASSES = 1000
 """Labels of more classes than this are not looked through for classes that a split lacks."""
@@ -38,7 +43,7 @@ class Part:
     notes: tuple[str, ...] = ()
     """What is to be said of them."""
 
-    def in_order(self, order: Array) -> "Part":
+    def in_order(self, order: Array) -> Part:
         """The same samples, the one of number order[0] first."""
         return Part(
             {name: part(rows, order) for name, rows in self.inputs.items()},
@@ -88,6 +93,8 @@ class _ArraySource(Source):
         outputs: Sequence[str] = (),
         raw: Mapping[str, str] = {},
     ) -> Dataset:
+        from kerascli.preprocessing import InputLayout, Preprocessing, TargetLayout
+
         found, infos, _ = self.outline(base)
         wanted, aims = named(found, inputs, "input"), named(infos, outputs, "target")
         layouts = {

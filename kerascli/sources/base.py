@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -22,9 +22,12 @@ from kerascli.component import Component, nearest, snake_case
 from kerascli.errors import Failure, Problem, SpecFailure
 from kerascli.files import cannot_read
 from kerascli.learned import Learned
-from kerascli.preprocessing import Array, Preprocessing
+from kerascli.ops.ir import Array
 from kerascli.sources.rows import Samples, Shape
 from kerascli.sources.targets import resolve_encoding, without_one
+
+if TYPE_CHECKING:  # tables, dates, texts and images: more than a spec of arrays needs to be checked
+    from kerascli.preprocessing import Preprocessing
 
 SPLITS = ("train", "validation", "test")
 
@@ -86,7 +89,7 @@ class Dataset:
     train: Split
     validation: Split | None
     test: Split | None
-    preprocessing: Preprocessing
+    preprocessing: "Preprocessing"
     fingerprint: str
     """`sha256:` and the digest of the files' bytes (of the configuration, for generated data)."""
     notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kerascli.component import Example
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.arrays import Part, _ArraySource
 from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files
 

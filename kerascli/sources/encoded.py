@@ -10,7 +10,8 @@ import numpy as np
 from kerascli.columns import LONG, Column, NumericColumn, TextColumn, Unseen
 from kerascli.encoders import Encoder, Text
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array, Preprocessing, TargetLayout
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import Preprocessing, TargetLayout
 from kerascli.sources.base import Split
 from kerascli.sources.decide import labels_of
 from kerascli.sources.packed import Packed, Texts, Whole, pack, wide

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field
 from kerascli.component import FilePath, nearest
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.arrays import Part, _ArraySource
 from kerascli.sources.base import SPLITS, InputInfo, TargetInfo
 from kerascli.sources.rows import Samples

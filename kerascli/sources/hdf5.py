@@ -14,7 +14,7 @@ from kerascli import hdf5
 from kerascli.component import Example
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.base import digest_of_files
 from kerascli.sources.named_arrays import Archive, Header, _NamedArrays
 from kerascli.sources.rows import Samples, Streamed

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from kerascli.component import Example, FilePath
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.arrays import Part, _ArraySource
 from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files
 from kerascli.sources.rows import served_dtype

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from kerascli.component import Example, Pair
 from kerascli.errors import Failure, Problem
 from kerascli.images import STARTS, SUFFIXES, ColorMode, ImageReading, Interpolation, require_pillow
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.base import Dataset, InputInfo
 from kerascli.sources.folders import Files, Listing, _Folder, beginning, marks, share
 from kerascli.sources.rows import Samples, Streamed

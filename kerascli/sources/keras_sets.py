@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources import restricted_pickle
 from kerascli.sources.arrays import Part, _ArraySource
 from kerascli.sources.base import InputInfo, TargetInfo, digest_of_files

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kerascli.component import Example
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources import restricted_pickle
 from kerascli.sources.arrays import Part
 from kerascli.sources.base import InputInfo, TargetInfo

@@ -1,4 +1,4 @@
-"""Texts as data: bytes decoded, and files of one text a line for a network that reads nothing else."""
+"""Files of one text a line, for a network that reads nothing else."""
 
 import csv
 import json
@@ -8,14 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-import numpy as np
-
 from kerascli.encoders import Raw, Text
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array, Preprocessing
+from kerascli.preprocessing import Preprocessing
 from kerascli.sources.textfile import lines, open_text
-
-TEXTS = np.dtypes.StringDType()
 
 
 class Sample(Protocol):
@@ -26,18 +22,6 @@ class Sample(Protocol):
 
     @property
     def dtype(self) -> str: ...
-
-
-def decoded(values: Array) -> Array:
-    """Texts of any length; bytes are UTF-8."""
-    if values.dtype.kind != "S":
-        return values
-    try:
-        found: Array = np.strings.decode(values, "utf-8")
-    except UnicodeDecodeError as error:
-        message = f"a text is not UTF-8: {bytes(error.object[:40])!r}"
-        raise Failure(Problem("E402", message, help="store str arrays")) from None
-    return found
 
 
 class Lines:

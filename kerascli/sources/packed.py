@@ -12,7 +12,7 @@ import numpy as np
 
 from kerascli.columns import Column, Unseen
 from kerascli.encoders import Category, Encoder
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.ragged import KEPT, Ragged
 from kerascli.sources.rows import TEXT, Samples, Streamed
 from kerascli.sources.targets import one_hot

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from kerascli import files
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 
 KEPT = 1 << 26
 """Bytes up to which rows are kept in memory."""

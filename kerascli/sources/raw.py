@@ -14,13 +14,14 @@ import numpy as np
 
 from kerascli.columns import TextColumn, Unseen
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import InputLayout, Preprocessing, TargetLayout
 from kerascli.sources.arrays import part, spread_evenly
 from kerascli.sources.base import InputInfo, Source, Split
 from kerascli.sources.cells import numbers
 from kerascli.sources.encoded import describe_unseen, require_kept, split_of_table
 from kerascli.sources.jsonl import JsonLines, Objects
-from kerascli.sources.lines import TEXTS, only_text, open_lines
+from kerascli.sources.lines import only_text, open_lines
 from kerascli.sources.parquet import ParquetRows
 from kerascli.sources.raw_arrays import (
     ARCHIVES,
@@ -34,7 +35,7 @@ from kerascli.sources.raw_arrays import (
     with_samples,
 )
 from kerascli.sources.raw_files import file_blocks, files_of, kind_of, shown, split_of_folder
-from kerascli.sources.rows import require_finite
+from kerascli.sources.rows import TEXT, require_finite
 from kerascli.sources.separated import Rows, Separated
 from kerascli.sources.table import Format, Table, gather
 from kerascli.sources.tabular import _Tabular
@@ -260,7 +261,7 @@ def of_texts(texts: list[str], preprocessing: Preprocessing, specs: Mapping[str,
         return {name: preprocessing.text.encode(texts)}
     if preprocessing.features:
         return preprocessing.encode({preprocessing.features[0].name: TextColumn(np.arange(len(texts)), texts)}, unseen)
-    return {name: np.array(texts, TEXTS).reshape(-1, *info.shape)}
+    return {name: np.array(texts, TEXT).reshape(-1, *info.shape)}
 
 
 def table_blocks(

@@ -10,7 +10,8 @@ import numpy as np
 
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
-from kerascli.preprocessing import Array, Preprocessing
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import Preprocessing
 from kerascli.sources.base import InputInfo, Split
 from kerascli.sources.named_arrays import Archive
 from kerascli.sources.npz import open_archive

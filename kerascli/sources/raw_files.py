@@ -15,7 +15,8 @@ import numpy as np
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
 from kerascli.images import CHANNELS, SUFFIXES, ImageReading, require_pillow
-from kerascli.preprocessing import Array, Preprocessing
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import Preprocessing
 from kerascli.sources.base import InputInfo, Split
 from kerascli.sources.folders import Files, folders_of_classes, listing, walk
 from kerascli.sources.image_folder import Pictures

@@ -5,7 +5,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 
 _ALLOWED = {
     ("numpy", "ndarray"),

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array
-from kerascli.sources.lines import decoded
+from kerascli.ops.ir import Array
 
 Shape = tuple[int, ...]
 TEXT = np.dtypes.StringDType()
@@ -73,6 +72,18 @@ def served_dtype(stored: np.dtype[Any]) -> str | None:
         return "uint8"
     kinds = {"b": "int32", "i": "int32", "u": "int32", "f": "float32", "U": "string", "S": "string", "T": "string"}
     return kinds.get(stored.kind)
+
+
+def decoded(values: Array) -> Array:
+    """Texts of any length; bytes are UTF-8."""
+    if values.dtype.kind != "S":
+        return values
+    try:
+        found: Array = np.strings.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        message = f"a text is not UTF-8: {bytes(error.object[:40])!r}"
+        raise Failure(Problem("E402", message, help="store str arrays")) from None
+    return found
 
 
 def served(values: Array) -> Array:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kerascli.component import Example, Ints
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 from kerascli.sources.arrays import Part, _ArraySource
 from kerascli.sources.base import InputInfo, TargetInfo
 

@@ -9,7 +9,8 @@ import numpy as np
 from kerascli.columns import Kind, TextColumn, Unseen
 from kerascli.encoders import Text
 from kerascli.features import Features
-from kerascli.preprocessing import Array, InputLayout, Preprocessing, TargetLayout
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import InputLayout, Preprocessing, TargetLayout
 from kerascli.sources.arrays import lacking
 from kerascli.sources.base import Dataset, Signature, Source, Split, digest_of_files
 from kerascli.sources.encoded import describe_unseen, encode_split, pack_texts

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import numpy as np
 
 from kerascli.errors import Failure, Problem
-from kerascli.preprocessing import Array
+from kerascli.ops.ir import Array
 
 Resolved = Literal["integer", "one_hot", "none"]
 

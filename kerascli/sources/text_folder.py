@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 from kerascli.component import Example
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
-from kerascli.preprocessing import Array, InputLayout
+from kerascli.ops.ir import Array
+from kerascli.preprocessing import InputLayout
 from kerascli.sources.base import Dataset, InputInfo, Split
 from kerascli.sources.folders import Files, _Folder, bytes_of, marks
 from kerascli.sources.packed import numbered
