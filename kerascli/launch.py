@@ -114,8 +114,10 @@ def _ready(model: Model, cluster: Cluster | None) -> Cluster:
     if model.spec.training.engine == "keras":
         cluster.prepare()
         from kerascli.engines.keras_net import require_layers
+        from kerascli.engines.limits import require_dealt
 
         require_layers(model)
+        require_dealt(model, cluster)
     return cluster
 
 

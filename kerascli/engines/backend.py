@@ -56,6 +56,10 @@ class Backend:
         """What `fit` and `evaluate` are given."""
         return batches
 
+    def steps(self, batches: int) -> int | None:
+        """How many steps `fit` and `evaluate` must be told of, where the data do not show it."""
+        return None
+
     def sync(self, model: Any) -> None:
         """Bring what training changes into Keras's variables."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import sys
@@ -10,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from kerascli import yamltext
 from kerascli.component import plain
-from kerascli.engines.meeting import Meeting
+from kerascli.engines.meeting import Meeting, in_step, leave
 from kerascli.errors import Failure, Problem
 from kerascli.keras_backend import backend
 from kerascli.spec import Loaded, Spec
+from kerascli.trainer import Interrupted
 
 FLAGS = "XLA_FLAGS"
 VIRTUAL = "--xla_force_host_platform_device_count"
@@ -43,10 +46,11 @@ class Cluster:
     wait: float = WAIT
 
     @property
-    def neighbours(self) -> int:
-        """How many of the hosts before this one are processes of the same machine."""
+    def neighbours(self) -> tuple[int, int]:
+        """How many of the hosts before this one, and after it, are processes of the same machine."""
         machines = [address.rpartition(":")[0] for address in self.hosts]
-        return machines[: self.host].count(machines[self.host])
+        mine = machines[self.host]
+        return machines[: self.host].count(mine), machines[self.host + 1 :].count(mine)
 
     @property
     def single(self) -> bool:
@@ -63,6 +67,7 @@ class Cluster:
         """Be together with all other hosts. Gives the folder of the run; what others than the first write is no run."""
         with ExitStack() as stack:
             if self.hosts and not self.launched:
+                stack.push(_leave_others)
                 stack.enter_context(Meeting(self.hosts, self.host, _subject(loaded), self.wait, say))
             yield runs if self.writes else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerascli-")))
 
@@ -89,6 +94,12 @@ def _keep_output() -> None:
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
+
+
+def _leave_others(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    """What others than this host do not end by, is not waited for at the end of the process."""
+    if not in_step(error):
+        atexit.register(leave, 130 if isinstance(error, (KeyboardInterrupt, Interrupted)) else 1)
 
 
 def _subject(loaded: Loaded) -> str:

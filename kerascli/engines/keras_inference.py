@@ -72,19 +72,19 @@ class KerasEvaluation(Evaluation):
     rows: int
 
     def run(self, between: Callable[[], None] = lambda: None) -> Logs:
-        net = self.net
+        net, figures = self.net, self.net.figures
         net.push_weights()
-        sums, done, logs = None, 0, {}
+        watch, done = _Checks(net, between), 0
         while done < self.batches:
             count = net.alike(done, self.batches, lambda k: min(self.rows, self.samples - k * self.rows))
-            watch = _Checks(net, sums, between)
+            batches = Batches(net, self.feed, done, count)
             with told(net.backend.name):
-                batches = net.backend.data(Batches(net, self.feed, done, count))
-                logs = net.keras.evaluate(batches, verbose=0, return_dict=True, callbacks=[watch])
+                steps = net.backend.steps(count)
+                net.keras.evaluate(net.backend.data(batches), steps=steps, verbose=0, callbacks=[watch])
             done += count
-            sums = Averages(net.model)
-            net.figures.sums(sums)
-        return net.figures.logs(net.figures.values(logs))
+            watch.sums = Averages(net.model)
+            figures.sums(watch.sums)
+        return figures.logs(watch.values)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -111,9 +111,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
     """Lets an evaluation go on with sums, and be broken off."""
 
-    def __init__(self, net: Net, sums: Averages | None, between: Callable[[], None]) -> None:
+    def __init__(self, net: Net, between: Callable[[], None]) -> None:
         super().__init__()
-        self.net, self.sums, self.between = net, sums, between
+        self.net, self.between = net, between
+        self.sums: Averages | None = None
+        """Of the batches before."""
+        self.values: list[Any] = []
+        """Keras's figures after the last batch."""
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self.net.backend.early:
@@ -124,6 +128,7 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         if not self.net.backend.early:
             self.net.figures.see()
+        self.values = self.net.figures.values(logs or {})
         self.between()
 
 

@@ -86,10 +86,12 @@ class KerasTrainer(Trainer):
             alike = self.net.alike(self.iteration, last, lambda number: len(self.rows(number)))
             self.net.push(self.iteration, self.learning_rate)
             batches, watch = Batches(self.net, self.feed, self.iteration, alike), _Steps(self, acting)
-            with told(self.net.backend.name):
+            backend = self.net.backend
+            with told(backend.name):
                 if self.averages.samples:
                     self.net.figures.build(batches[0])
-                self.net.keras.fit(self.net.backend.data(batches), shuffle=False, verbose=0, callbacks=[watch])
+                data, steps = backend.data(batches), backend.steps(alike)
+                self.net.keras.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def pause(self) -> None:
         """Several hosts end together, after the same step, when one of them is asked to."""
@@ -123,7 +125,8 @@ class _Asking:
         if not self.backend.cluster.hosts:
             return wanted
         seconds = (time.perf_counter() - self.began) / self.every
-        stop, slowest = self.backend.highest([float(wanted), seconds])
+        with told(self.backend.name):
+            stop, slowest = self.backend.highest([float(wanted), seconds])
         self.every = self.left = max(1, min(MOST_PAUSES, round(ASKED / max(slowest, 1e-9))))
         self.began = time.perf_counter()
         return stop > 0

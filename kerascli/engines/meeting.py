@@ -7,7 +7,6 @@ while they train a thread looks whether a connection breaks.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import selectors
@@ -64,17 +63,13 @@ class Meeting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Tell the others that this host is done; without that word they know that it failed."""
-        stopped = isinstance(error, Interrupted) and not isinstance(error.__context__, KeyboardInterrupt)
-        if error is None or stopped:
-            self._ended.set()
-            self._tell(BYE)
-            self._close()
-            return
         computing = isinstance(error, Failure) and any(problem.code == "E518" for problem in error.problems)
         lost = computing and self._is_lost.wait(TOLD)
         self._ended.set()
+        self._watcher.join()
+        if in_step(error):
+            self._tell(BYE)
         self._close()
-        atexit.register(_leave, 1 if isinstance(error, Failure) else 130)  # JAX would wait for all, and abort
         if lost:
             raise Failure(self._problem()) from error
 
@@ -177,7 +172,7 @@ class Meeting:
         self._tell(f"{LOST} {number}")
         if not self._ended.wait(GRACE):  # the step waits for what never comes
             print(f"error[E518]: {self._problem().message}", file=sys.stderr)
-            _leave(1)
+            leave(1)
 
     def _problem(self) -> Problem:
         assert self._lost is not None
@@ -228,7 +223,13 @@ def _apart(message: str, help: str) -> Failure:
     return Failure(Problem("E518", message, help=help))
 
 
-def _leave(code: int) -> None:
+def in_step(error: BaseException | None) -> bool:
+    """Whether all hosts end as this one does: at the end, or where they agreed to stop."""
+    return error is None or (isinstance(error, Interrupted) and not isinstance(error.__context__, KeyboardInterrupt))
+
+
+def leave(code: int) -> None:
+    """End the process at once: at its usual end a backend may wait for hosts that are gone, or abort it."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -64,6 +64,9 @@ class TensorFlowBackend(Backend):
         found = tf.data.Dataset.from_generator(each, output_signature=kinds)
         return self.strategy.distribute_datasets_from_function(lambda context: found)
 
+    def steps(self, batches: int) -> int | None:
+        return None if self.strategy is None else batches
+
     # ---- the shares
 
     def deals(self, inputs: Any) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from kerascli.engine.team import cores
 from kerascli.engines.backend import Backend
 from kerascli.engines.cluster import Cluster
 from kerascli.engines.dealt import Dealt, dealt
@@ -121,9 +122,12 @@ class _Gathered(torch.autograd.Function):  # type: ignore[misc]
 
 def _join(cluster: Cluster) -> None:
     first, count = cluster.hosts[0], len(cluster.hosts)
+    before, after = cluster.neighbours
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", cluster.neighbours)))
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", before)))
+    elif not cluster.launched:
+        torch.set_num_threads(max(1, cores() // (before + 1 + after)))  # as `torchrun` sees to
     try:
         store = None
         if not cluster.launched:
