@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
+    from optuna.storages.journal import JournalFileOpenLock
     from optuna.study import Study
 
 PACKAGES = ("optuna", "cmaes", "matplotlib", "jinja2")
@@ -83,18 +83,28 @@ def study(sweep: Sweep, space: Space) -> Study:
 
 def _storage(sweep: Sweep) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
+    from optuna.storages.journal import JournalFileBackend
 
     url = sweep.facts["storage"]
     if url is None or "://" not in url:
         path = str(sweep.journal if url is None else url)
-        lock = JournalFileOpenLock if sys.platform == "win32" else JournalFileSymlinkLock
-        return JournalStorage(JournalFileBackend(path, lock_obj=lock(path, grace_period=PATIENCE)))
+        return JournalStorage(JournalFileBackend(path, lock_obj=lock(path)))
     if url.startswith(("redis://", "rediss://")):
         from optuna.storages.journal import JournalRedisBackend
 
         return JournalStorage(JournalRedisBackend(url))
     return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": LOCKED}} if url.startswith("sqlite") else None)
+
+
+def lock(journal: str) -> JournalFileOpenLock:
+    """The lock of a journal: a file beside it.
+
+    A link, which Optuna would make, leads nowhere from a relative path, and then the lock of a process that died is
+    waited for without end.
+    """
+    from optuna.storages.journal import JournalFileOpenLock
+
+    return JournalFileOpenLock(journal, grace_period=PATIENCE)
 
 
 @contextlib.contextmanager

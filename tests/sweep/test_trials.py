@@ -14,7 +14,7 @@ from kerascli.launch import train
 from kerascli.resume import previous
 from kerascli.run import Run, listing
 from kerascli.runner import Averages
-from kerascli.sweep import results
+from kerascli.sweep import results, storage
 from kerascli.sweep import worker as workers
 from kerascli.sweep.ledger import Entry, Ledger
 from kerascli.sweep.space import open_space
@@ -202,3 +202,14 @@ def test_trials_that_all_fail_alike_end_the_sweep(tmp_path: Path, monkeypatch: p
     with pytest.raises(workers.Failure, match=r"all in the same way.*the data hold NaN"):
         one.work()
     assert states(one.ledger) == ["failed"] * 3
+
+
+def test_the_lock_of_a_worker_that_died_while_it_wrote_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage, "PATIENCE", 1)
+    sweep = begun(Path(), "seed: {int: [0, 9]}")
+    with storage.quiet():
+        storage.lock(str(sweep.journal)).acquire()
+    assert not sweep.journal.is_absolute() and Ledger(sweep, sweep.space()).left() == sweep.goal.trials
