@@ -97,9 +97,10 @@ def _keep_output() -> None:
 
 
 def _leave_others(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-    """What others than this host do not end by, is not waited for at the end of the process."""
+    """Where this host ends and the others do not, they are not waited for when the process ends."""
     if not in_step(error):
-        atexit.register(leave, 130 if isinstance(error, (KeyboardInterrupt, Interrupted)) else 1)
+        stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
+        atexit.register(leave, error.exit_code if isinstance(error, Failure) else 130 if stopped else 1)
 
 
 def _subject(loaded: Loaded) -> str:
