@@ -21,7 +21,15 @@ MOST_NAMES = 10_000
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` once it is safely on the disk."""
+    """A temporary path beside `path` to write to; it takes the place of `path` once it is safely on the disk.
+
+    What is no ordinary file, such as /dev/null or a pipe, is not replaced but written to, and so is what a link means.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with writing(path):
+            yield path
+        return
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     try:
         with writing(path):

@@ -232,7 +232,7 @@ def find(word: str, runs: Path = Path("runs")) -> Path:
         return (exact or found)[0]
     if not found:
         near = difflib.get_close_matches(word, ["latest", *(p.name for p in _directories(runs))], 1)
-        meant = f"did you mean `{near[0]}`?" if near else ""
+        meant = f"did you mean `{near[0]}`?" if near and near[0] != word else ""
         help = "`kerascli runs list` shows them" if any(_directories(runs)) else _NO_RUNS
         raise Failure(Problem("E502", f"no run `{word}` in `{runs}`", runs, meant, help))
     names = ", ".join(p.name for p in found[:5]) + (", …" if len(found) > 5 else "")

@@ -193,11 +193,12 @@ def _chosen(facts: TargetFacts) -> Sequence[int]:
 
 def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> Iterator[Line]:
     """Rows in columns, figures to the right; what stands behind the last column of the header is a picture."""
-    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(max(map(len, rows)))]
+    widths = [max(render.width(row[k]) for row in rows if k < len(row)) for k in range(max(map(len, rows)))]
     for number, row in enumerate(rows):
+        blanks = (" " * (widths[k] - render.width(cell)) for k, cell in enumerate(row))
         cells = (
-            cell.ljust(widths[k]) if k in (0, *left) or k >= len(rows[0]) else cell.rjust(widths[k])
-            for k, cell in enumerate(row)
+            cell + blank if k in (0, *left) or k >= len(rows[0]) else blank + cell
+            for k, (cell, blank) in enumerate(zip(row, blanks, strict=True))
         )
         yield f"  {'  '.join(cells)}".rstrip(), "dim" if number == 0 else ""
 

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import atexit
 import difflib
+import errno
 import functools
 import gc
 import importlib
+import io
 import os
 import re
 import sys
@@ -106,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(300_000)  # importing makes many objects and no garbage: a sixth of the time to validate
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plug-ins costs as much again
     PROGRESS.set(_downloaded)
+    for stream in (sys.stdout, sys.stderr):  # names and frames of tables are more than some terminals' own characters
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(encoding="utf-8")
     try:
         with group.make_context("kerascli", words.copy()) as context:
             group.invoke(context)
@@ -125,6 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # files would tell of theirs as a Problem
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"error: cannot write the output: {error.strerror}", err=True)
+            return 1
         return _failed(error, "--json" in words)
 
 

@@ -129,6 +129,11 @@ def pairs(items: Mapping[str, str]) -> Text:
     return Text(_safe("\n".join(lines)))
 
 
+def width(text: str) -> int:
+    """Columns of a terminal that a text takes: some characters take two."""
+    return cell_len(text)
+
+
 def lines(found: Iterable[tuple[str, str]], width: int | None) -> None:
     """Lines, each with its style; what does not fit into `width` cells is cut off."""
     console = out()

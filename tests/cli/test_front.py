@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kerascli.cli.main import commands, group, main
+from tests.cli.session import PROGRAM
 
 RIGHT = "dataset: iris\nlayers: [{type: Dense, units: 3, activation: softmax}]\nloss: sparse_categorical_crossentropy\n"
 WRONG = RIGHT.replace("units", "unitz")
@@ -176,3 +177,16 @@ def test_the_version_needs_no_installed_package(capfd: pytest.CaptureFixture[str
 
     assert main(["--version"]) == 0
     assert capfd.readouterr().out == f"kerascli {__version__}\n"
+
+
+def test_a_full_disk_behind_the_output_is_told_in_a_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: cannot write the output: No space left on device\n")
+
+
+def test_the_output_is_utf_8_wherever_it_goes() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-c", PROGRAM, "explain", "LSTM"]
+    done = subprocess.run(words, env=environment, capture_output=True, check=True)
+    assert done.stdout.decode("utf-8")

@@ -76,6 +76,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_what_is_no_ordinary_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        files.write_text(pipe, "text")
+        assert reader.read() == b"text" and pipe.is_fifo()
+    link.symlink_to(tmp_path / "meant")
+    files.write_text(link, "text")
+    assert link.is_symlink() and (tmp_path / "meant").read_text() == "text"
+
+
 def test_a_write_that_the_system_refuses_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(Failure) as failure:
         files.write_text(tmp_path / "absent" / "x", "text")
