@@ -266,7 +266,7 @@ def _parts(word: str) -> set[str]:
     return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+", word)}
 
 
-def _tuple_of(rank: int) -> Callable[[Any], Any]:
+def tuple_of(rank: int) -> Callable[[Any], Any]:
     def broadcast(value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
             return (value,) * rank
@@ -275,19 +275,20 @@ def _tuple_of(rank: int) -> Callable[[Any], Any]:
     return broadcast
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """A list of YAML as a tuple, which is what a frozen component keeps."""
     return tuple(value) if isinstance(value, list) else value
 
 
-Pair = Annotated[tuple[int, int], BeforeValidator(_tuple_of(2), json_schema_input_type=int | tuple[int, int])]
+Pair = Annotated[tuple[int, int], BeforeValidator(tuple_of(2), json_schema_input_type=int | tuple[int, int])]
 """Two integers, or one that stands for both, as Keras broadcasts `kernel_size: 3`."""
 Triple = Annotated[
-    tuple[int, int, int], BeforeValidator(_tuple_of(3), json_schema_input_type=int | tuple[int, int, int])
+    tuple[int, int, int], BeforeValidator(tuple_of(3), json_schema_input_type=int | tuple[int, int, int])
 ]
 """Three integers, or one that stands for all."""
-Single = Annotated[tuple[int], BeforeValidator(_tuple_of(1), json_schema_input_type=int | tuple[int])]
+Single = Annotated[tuple[int], BeforeValidator(tuple_of(1), json_schema_input_type=int | tuple[int])]
 """One integer, kept as Keras keeps it: a tuple of one."""
-Ints = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Ints = Annotated[tuple[int, ...], BeforeValidator(as_tuple)]
 """A list of integers, such as a shape."""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Component, Example, _as_tuple
+from kerascli.component import Component, Example, as_tuple
 from kerascli.ops.ir import Array, Shape, ShapeError
 
 EPSILON = 1e-7
@@ -35,7 +35,7 @@ class NonNeg(Constraint):
         np.maximum(w, 0, out=w)
 
 
-Axes = Annotated[int | tuple[int, ...], BeforeValidator(_as_tuple)]
+Axes = Annotated[int | tuple[int, ...], BeforeValidator(as_tuple)]
 
 
 class _Norm(Constraint):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import _as_tuple
+from kerascli.component import as_tuple
 from kerascli.dates import Part
 from kerascli.text import Output, Side, TextOptions
 
@@ -49,7 +49,7 @@ class FeatureOptions(BaseModel):
     encoding: Literal["one_hot", "integer"] | None = None
     """A category as a vector (`one_hot`, the default), or as the number of its slot, for Embedding: from 0 in sorted
     order, the last slot for missing and unseen values, so that `input_dim` is one more than there are categories."""
-    parts: Annotated[tuple[Part, ...], BeforeValidator(_as_tuple)] | None = Field(None, min_length=1)
+    parts: Annotated[tuple[Part, ...], BeforeValidator(as_tuple)] | None = Field(None, min_length=1)
     """The numbers taken of a date; by default year, month, day and weekday (Monday is 0), and the hour where a date has
     a time. `days` are those since 1970."""
     format: str | None = None

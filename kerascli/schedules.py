@@ -8,13 +8,13 @@ import numpy as np
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from kerascli.component import Component, Example, _as_tuple
+from kerascli.component import Component, Example, as_tuple
 
 f32 = np.float32
 PI = f32(math.pi)
 
 
-Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Floats = Annotated[tuple[float, ...], BeforeValidator(as_tuple)]
 
 
 class Schedule(Component):

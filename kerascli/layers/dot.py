@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.layer import Context
 from kerascli.layers.arguments import _Unmasked, sample_axes
 from kerascli.ops.ir import Shape, ShapeError, Value
@@ -26,7 +26,7 @@ class Dot(_Unmasked):
         Example({"axes": 1, "normalize": True}, inputs=((4,), (4, 2))),
     )
 
-    axes: Annotated[int | tuple[int, int], BeforeValidator(_as_tuple)]
+    axes: Annotated[int | tuple[int, int], BeforeValidator(as_tuple)]
     """The axis that is summed over, or one for each input; the batch is axis 0."""
     normalize: bool = False
     """Whether both inputs first get length 1 along their axis: the result is then their cosine."""

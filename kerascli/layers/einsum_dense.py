@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example, _tuple_of
+from kerascli.component import Example, tuple_of
 from kerascli.constraints import Constraint
 from kerascli.initializers import GlorotUniform, Initializer, Zeros, _Scaled
 from kerascli.layer import Context, WeightSpec
@@ -65,7 +65,7 @@ class EinsumDense(_Unmasked):
     """Letters of the axes of input, kernel and output, such as `abc,cd->abd`."""
     output_shape: Annotated[
         tuple[Annotated[int, Field(ge=1)] | None, ...],
-        BeforeValidator(_tuple_of(1), json_schema_input_type=int | list[int | None]),
+        BeforeValidator(tuple_of(1), json_schema_input_type=int | list[int | None]),
     ]
     """Lengths of the output's axes without the batch and dots; null for those that the input has."""
     activation: Function = None

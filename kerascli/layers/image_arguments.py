@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import _as_tuple
+from kerascli.component import as_tuple
 from kerascli.layer import Context
 from kerascli.layers.arguments import _Channels, _Unmasked, rank
 from kerascli.ops.elementwise import add, divide, multiply, subtract
@@ -52,19 +52,19 @@ def _increasing(value: Both) -> Both:
     return value
 
 
-Signed = Annotated[float | Both, BeforeValidator(_as_tuple), AfterValidator(_overlapping(-1, 1))]
+Signed = Annotated[float | Both, BeforeValidator(as_tuple), AfterValidator(_overlapping(-1, 1))]
 """A share up to 1 in both directions, or where it begins and ends."""
-Unit = Annotated[float | Both, BeforeValidator(_as_tuple), AfterValidator(_overlapping(0, 1))]
+Unit = Annotated[float | Both, BeforeValidator(as_tuple), AfterValidator(_overlapping(0, 1))]
 """A share from 0 to 1: from 0 up to this, or where it begins and ends."""
-Bits = Annotated[float | Both, BeforeValidator(_as_tuple), AfterValidator(_overlapping(1, 8))]
+Bits = Annotated[float | Both, BeforeValidator(as_tuple), AfterValidator(_overlapping(1, 8))]
 """A number of bits from 1 to 8: from 1 up to this, or where it begins and ends."""
-Shift = Annotated[float | Both, BeforeValidator(_as_tuple), AfterValidator(_between(-1, 1))]
+Shift = Annotated[float | Both, BeforeValidator(as_tuple), AfterValidator(_between(-1, 1))]
 """A share of the side up to 1 in both directions, or where it begins and ends."""
-Growth = Annotated[float | Both, BeforeValidator(_as_tuple), AfterValidator(_between(-1, 1, True))]
+Growth = Annotated[float | Both, BeforeValidator(as_tuple), AfterValidator(_between(-1, 1, True))]
 """A change of size in both directions, more than -1, or where it begins and ends."""
-Share = Annotated[float | Both, BeforeValidator(_as_tuple), AfterValidator(_between(0, 1))]
+Share = Annotated[float | Both, BeforeValidator(as_tuple), AfterValidator(_between(0, 1))]
 """A number from 0 to 1, or where it begins and ends."""
-ValueRange = Annotated[tuple[float, float], BeforeValidator(_as_tuple), AfterValidator(_increasing)]
+ValueRange = Annotated[tuple[float, float], BeforeValidator(as_tuple), AfterValidator(_increasing)]
 """The lowest and the highest value of images."""
 FillMode = Literal["reflect", "wrap", "constant", "nearest"]
 """How an image goes on beyond its edges."""

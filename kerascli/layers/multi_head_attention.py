@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from kerascli.component import Example, _tuple_of
+from kerascli.component import Example, tuple_of
 from kerascli.layers.attention_heads import LETTERS, Heads, _Headed
 from kerascli.ops.ir import Shape, ShapeError
 
@@ -49,7 +49,7 @@ class MultiHeadAttention(_Headed):
         Annotated[
             tuple[Annotated[int, Field(ge=1)], ...],
             Field(min_length=1, max_length=len(LETTERS)),
-            BeforeValidator(_tuple_of(1), json_schema_input_type=int | list[int]),
+            BeforeValidator(tuple_of(1), json_schema_input_type=int | list[int]),
         ]
         | None
     ) = None
@@ -58,7 +58,7 @@ class MultiHeadAttention(_Headed):
         Annotated[
             tuple[int, ...],
             Field(min_length=1),
-            BeforeValidator(_tuple_of(1), json_schema_input_type=int | list[int]),
+            BeforeValidator(tuple_of(1), json_schema_input_type=int | list[int]),
         ]
         | None
     ) = None

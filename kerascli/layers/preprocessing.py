@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.initializers import Ones, Zeros
 from kerascli.layer import Context, Layer, WeightSpec
 from kerascli.layers.arguments import sample_axes
@@ -57,7 +57,7 @@ class Normalization(Layer):
         Example({"mean": [0.5, 1.0, 2.0], "variance": [4.0, 1.0, 0.25], "invert": True}, inputs=((2, 3),)),
     )
 
-    axis: Annotated[int | tuple[int, ...] | None, BeforeValidator(_as_tuple)] = -1
+    axis: Annotated[int | tuple[int, ...] | None, BeforeValidator(as_tuple)] = -1
     """Axis, or axes, whose every place has a mean and variance of its own; none (null): one for everything."""
     mean: Numbers | None = None
     """Mean to use in place of the training split's."""

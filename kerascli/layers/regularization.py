@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from kerascli.activations import SELU_ALPHA, SELU_SCALE
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.layer import Context, Layer
 from kerascli.layers.arguments import Rate, _Channels, penalise, rank
 from kerascli.ops.broadcast import broadcast_to
@@ -24,7 +24,7 @@ class _Dropping(Layer):
 
     rate: Rate
     """Share of the numbers that drop out."""
-    noise_shape: Annotated[tuple[int | None, ...] | None, BeforeValidator(_as_tuple)] = None
+    noise_shape: Annotated[tuple[int | None, ...] | None, BeforeValidator(as_tuple)] = None
     """Shape of the mask with the batch axis first: 1 where numbers drop out together, null for the input's length."""
     seed: int | None = None
     """Seed of the layer's random numbers; by default it follows from the spec's."""

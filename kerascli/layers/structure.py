@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.layer import Layer
 from kerascli.ops.ir import Shape
 
@@ -23,7 +23,7 @@ class Input(Layer):
     aliases = ("InputLayer",)
     examples = (Example({"shape": [4]}, inputs=((4,),)),)
 
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], BeforeValidator(_as_tuple)] | None = None
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], BeforeValidator(as_tuple)] | None = None
     """Shape of one sample; `null` axes, or all of it by default, are as the dataset has them."""
     dtype: (
         Literal["float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool", "string"] | None

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.losses.base import Fault, _LikeOutput, floats
 from kerascli.ops import elementwise, reduction
 from kerascli.ops.ir import Shape, ShapeError, Value
 from kerascli.ops.linear import batch_sum
 from kerascli.ops.loss import EPSILON
 
-Axes = Annotated[int | tuple[int, ...] | None, BeforeValidator(_as_tuple)]
+Axes = Annotated[int | tuple[int, ...] | None, BeforeValidator(as_tuple)]
 
 
 class _Overlap(_LikeOutput):

@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.metrics.base import Metric, Sums, ratio, trailing
 from kerascli.ops.ir import Array, Shape
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
-Thresholds = Annotated[Threshold | tuple[Threshold, ...] | None, BeforeValidator(_as_tuple)]
+Thresholds = Annotated[Threshold | tuple[Threshold, ...] | None, BeforeValidator(as_tuple)]
 """One threshold, several, or Keras's default."""
-Floats = Annotated[tuple[float, ...] | None, BeforeValidator(_as_tuple)]
+Floats = Annotated[tuple[float, ...] | None, BeforeValidator(as_tuple)]
 
 TRUE_POSITIVES, FALSE_POSITIVES = "true_positives", "false_positives"
 TRUE_NEGATIVES, FALSE_NEGATIVES = "true_negatives", "false_negatives"

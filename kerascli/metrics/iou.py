@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from kerascli.component import Example, _as_tuple
+from kerascli.component import Example, as_tuple
 from kerascli.metrics.base import Metric, Sums, trailing
 from kerascli.ops.ir import Array, Shape
 from kerascli.ops.shape import without_one
@@ -14,7 +14,7 @@ EPSILON = 1e-7
 MATRIX = "total_confusion_matrix"
 
 
-Classes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Classes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 class _IntersectionOverUnion(Metric):
@@ -70,7 +70,7 @@ class BinaryIoU(_IntersectionOverUnion):
         Example({"threshold": 0.3, "target_class_ids": [1]}, inputs=((4, 4), (4, 4))),
     )
 
-    target_class_ids: Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], BeforeValidator(_as_tuple)] = (0, 1)
+    target_class_ids: Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], BeforeValidator(as_tuple)] = (0, 1)
     """Which of the two classes to take the mean of."""
     threshold: float = 0.5
     """Outputs that reach it are of class 1."""

@@ -13,23 +13,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kerascli.component import Component, nearest, snake_case
+from kerascli.component import Component, FilePath, nearest, snake_case
 from kerascli.errors import Failure, Problem, SpecFailure
 from kerascli.files import cannot_read
 from kerascli.learned import Learned
 from kerascli.ops.ir import Array
+from kerascli.ops.shape import without_one
 from kerascli.sources.rows import Samples, Shape
-from kerascli.sources.targets import resolve_encoding, without_one
+from kerascli.sources.targets import resolve_encoding
 
 if TYPE_CHECKING:  # tables, dates, texts and images: more than a spec of arrays needs to be checked
     from kerascli.preprocessing import Preprocessing
 
 SPLITS = ("train", "validation", "test")
+SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,16 @@ class Cut:
 
 
 Encoding = Literal["auto", "integer", "one_hot", "none"]
+
+
+def _alone_trains(value: Any) -> Any:
+    return {"train": value} if isinstance(value, str) else value
+
+
+PathsBySplit = Annotated[
+    dict[SplitName, FilePath], BeforeValidator(_alone_trains, json_schema_input_type=str | dict[SplitName, str])
+]
+"""Where each split is stored, or a path alone, which is that of the training samples."""
 
 
 class Source(Component):

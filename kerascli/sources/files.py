@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from kerascli.component import FilePath
+from kerascli.sources.base import PathsBySplit
 from kerascli.sources.tabular import _Tabular
-
-
-def _one_file_trains(value: Any) -> Any:
-    return {"train": value} if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> Any:
@@ -20,15 +16,10 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-_OneOrMore = BeforeValidator(
-    _one_file_trains, json_schema_input_type=str | dict[Literal["train", "validation", "test"], str]
-)
-
-
 class _TableFiles(_Tabular):
     """A table in a file, or in one for each split."""
 
-    path: Annotated[dict[Literal["train", "validation", "test"], FilePath], _OneOrMore] = Field(min_length=1)
+    path: PathsBySplit = Field(min_length=1)
     """The file, or one for each split: `{train: …, validation: …, test: …}`."""
     target: Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
         min_length=1

@@ -10,20 +10,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from kerascli.component import FilePath, nearest
+from kerascli.component import as_tuple, nearest
 from kerascli.errors import Failure, Problem
 from kerascli.files import cannot_read
 from kerascli.ops.ir import Array
 from kerascli.sources.arrays import Part, _ArraySource
-from kerascli.sources.base import SPLITS, InputInfo, TargetInfo
+from kerascli.sources.base import SPLITS, InputInfo, PathsBySplit, TargetInfo
 from kerascli.sources.rows import Samples
 
-SplitName = Literal["train", "validation", "test"]
 _SPLIT_FOLDERS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
@@ -71,24 +70,15 @@ class Listing:
         return replace(self, files=self.files.only(numbers), labels=self.labels[numbers])
 
 
-def _one_folder_trains(value: object) -> object:
-    return {"train": value} if isinstance(value, str) else value
-
-
-_OneOrMore = BeforeValidator(_one_folder_trains, json_schema_input_type=str | dict[SplitName, str])
-
-
 class _Folder(_ArraySource):
     """A folder for each class."""
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     what: ClassVar[str] = "file"
 
-    path: Annotated[dict[SplitName, FilePath], _OneOrMore] = Field(min_length=1)
+    path: PathsBySplit = Field(min_length=1)
     """The folder that has a folder for each class, or one for each split: `{train: …, validation: …, test: …}`."""
-    class_names: Annotated[
-        tuple[str, ...] | None, BeforeValidator(lambda names: tuple(names) if isinstance(names, list) else names)
-    ] = Field(None, min_length=2)
+    class_names: Annotated[tuple[str, ...] | None, BeforeValidator(as_tuple)] = Field(None, min_length=2)
     """The folders that are classes, in the order of their numbers; by default all, in sorted order."""
     follow_links: bool = False
     """Whether links to folders inside the classes' folders are followed."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from kerascli.errors import Failure, Problem
 from kerascli.ops.ir import Array
+from kerascli.ops.shape import without_one
 
 Resolved = Literal["integer", "one_hot", "none"]
 
@@ -65,14 +66,9 @@ def _are_numbers(names: Sequence[str]) -> bool:
         return False
 
 
-def without_one(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without a last axis of length 1: CIFAR's labels come as (n, 1)."""
-    return shape[:-1] if shape[-1:] == (1,) else shape
-
-
 def one_hot(ids: Array, classes: int) -> Array:
     """Shapes: (n, …) → (n, …, classes) float32; (n, 1) → (n, classes), as Keras's to_categorical."""
-    ids = ids.reshape(ids.shape[:1] + without_one(ids.shape[1:]))
+    ids = ids.reshape(ids.shape[:1] + without_one(ids.shape[1:]))  # CIFAR's labels come as (n, 1)
     rows = np.zeros((ids.size, classes), np.float32)
     rows[np.arange(ids.size), ids.reshape(-1)] = 1
     return rows.reshape(*ids.shape, classes)
