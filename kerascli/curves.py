@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 Row = Mapping[str, float | None]
 Point = tuple[float, float]
@@ -65,7 +65,7 @@ def draw(rows: Sequence[Row], title: str, best: int | None = None) -> str:
     width, height = WIDTH * columns, HEADER + HEIGHT * max(1, math.ceil(len(names) / columns))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">',
+        f'role="img" aria-label="{escape(title)}">',
         f"<style>{STYLE}</style>",
         f'<rect class="paper" width="{width}" height="{height}"/>',
         _text(LEFT, 30, title, "title"),

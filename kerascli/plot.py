@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import pairwise
 from math import prod
-from xml.sax.saxutils import escape
 
 from kerascli.graph import Graph, Node, shown
 from kerascli.layers.structure import _Entry, _Exit, _Part
@@ -85,7 +85,7 @@ def _mermaid(found: Sequence[Box]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return escape(text, {'"': "&quot;"})
+    return escape(text, quote=False).replace('"', "&quot;")
 
 
 def _dot(found: Sequence[Box]) -> str:

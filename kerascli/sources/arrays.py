@@ -276,4 +276,4 @@ def _classes(labels: Samples, layout: TargetLayout) -> set[int]:
         return set()
     if layout.encoding == "one_hot":
         return {int(k) for k in np.flatnonzero(labels.any(axis=tuple(range(labels.ndim - 1))))}
-    return {int(k) for k in np.unique(labels)}
+    return set(map(int, labels.ravel().tolist()))  # np.unique imports all of numpy.ma
