@@ -74,14 +74,9 @@ def arrays_of(have: Sequence[str], wanted: Mapping[str, object], path: str, stem
             if own in have:
                 return {next(iter(wanted)): own}
     absent = ", ".join(f"`{name}`" for name in wanted if name not in have)
-    raise Failure(
-        Problem(
-            "E403",
-            f"`{path}` has no array for {absent}",
-            Path(path),
-            help=f"it has {', '.join(f'`{name}`' for name in have) or 'nothing'}",
-        )
-    )
+    help = f"it has {', '.join(f'`{name}`' for name in have) or 'nothing'}"
+    help += f"; name it `{stem}` or `{stem}_test`" * (len(wanted) == 1)
+    raise Failure(Problem("E403", f"`{path}` has no array for {absent}", Path(path), help=help))
 
 
 def archive_blocks(path: str, specs: Mapping[str, InputInfo], rows: int) -> Iterator[Arrays]:
