@@ -191,7 +191,7 @@ def _attention(v: Value, *inputs: str) -> str:
 
 
 # ---------------------------------------------------------------- recurrent nets
-PREPARED = ("ws", "us", "bs", "zs", "rbh")
+PREPARED = ("ws", "us", "zs", "rbh")
 """The same weights as the engine wants them."""
 
 

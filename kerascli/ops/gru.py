@@ -17,101 +17,49 @@ import numpy as np
 
 from kerascli.ops.elementwise import add, multiply
 from kerascli.ops.ir import Array, Call, Shape, Site, Type, Value, constant
-from kerascli.ops.linear import column_sums, transpose_matrix
-from kerascli.ops.recurrent import (
-    SequenceOp,
-    StateProduct,
-    befores,
-    by_gate,
-    chunk_of,
-    chunk_room,
-    keep_where,
-    project_gates,
-    sequence,
-    skipped,
-    step_order,
-)
+from kerascli.ops.recurrent import HUGE, Moment, SequenceOp, by_gate, prepare, sequence
 from kerascli.ops.recurrent_gradient import SequenceGradient
 from kerascli.ops.shape import cut
 
 
 class Gru(SequenceOp):
-    """States (T, n, H) at every time, or (n, H) after the last step.
+    """Kept for the derivative: z, r, c as `gates`, and a as `inner`.
 
     Roles beside the common ones: rb (3H,), the state's bias, and rbh (H,), its last third, prepared.
-    Further outputs: z, r, c (T, 3, n, H), a (T, n, H); the states at every time where the first output is the last; and
-    the last states that are asked for.
+    A step that is skipped has z = 1, r = 0 and c = 0, which leaves h as it was to the last digit.
     """
 
     gates = 3
+    scale = (-1.0, -1.0, 1.0)
+    idle = (HUGE, -HUGE, 0.0)
+    held = ()
+    kept = ("gates", "inner")
 
-    def further(self, *inputs: Value) -> tuple[Type, ...]:
-        steps, units = self.extent(inputs)
-        gates = Type((steps, 3, units), batch_axis=2)
-        return (gates, *self.of_steps(inputs, 1, *(() if self.sequences else (1,))), *self.end_types(inputs))
+    def own_scratch(self, rows: int, units: int) -> tuple[Shape, ...]:
+        return (2, rows, units), (rows, units)
 
-    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
-        steps, units = self.extent(inputs)
-        return (
-            (chunk_room(3, rows, units), "float"),
-            ((rows, 3 * units), "float"),
-            ((rows, units), "float"),
-            *((((3, rows, units), "float"),) if "drop" in self.roles else ()),
-            *((((steps, rows), "bool"),) if "mask" in self.roles else ()),
-        )
+    def step(self, site: Site, a: Mapping[str, Array], now: Moment) -> list[Call]:
+        (work, term), x, u, inner, h = now.own, by_gate(now.x, 3), by_gate(now.u, 3), now.here["inner"], now.here["h"]
+        zr, (z, r, c) = now.here["gates"][:2], now.here["gates"]
+        return [
+            partial(np.add, x[:2], u[:2], work),
+            partial(np.exp, work, work),  # may overflow to infinity, and 1 / infinity is the 0 that is meant
+            partial(np.add, work, site.constant(1, ()), work),
+            partial(np.divide, site.constant(1, zr.shape), work, zr),  # twice as fast as np.reciprocal
+            partial(np.add, u[2], a.get("rbh", site.constant(0, ())), inner),
+            partial(np.multiply, r, inner, term),
+            partial(np.add, x[2], term, c),
+            partial(np.tanh, c, c),
+            partial(np.subtract, now.before["h"], c, h),
+            partial(np.multiply, h, z, h),
+            partial(np.add, h, c, h),
+        ]
 
-    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
-        a = self.arrays(inputs)
-        gates, inner = site.aux[:2]
-        states = out if self.sequences else site.aux[2]
-        steps, rows, units = inner.shape
-        room, recurrent, term, *rest = site.scratch
-        skip, calls = skipped(a.get("mask"), rest)
-        states_by_u = StateProduct(3, a.get("drop"), rest[0] if "drop" in a else None)
-        share = by_gate(recurrent, 3)
-        one, zeros = site.dtype.type(1), site.constant(0, (rows, units))
-        order, chunk = step_order(steps, self.backwards), chunk_of(3, steps, rows, units)
-        before, h = a.get("h0"), states[0]
-        for k, t in enumerate(order):
-            if k % chunk == 0:
-                times = order[k : k + chunk]
-                calls += project_gates(a, slice(min(times), max(times) + 1), room, gates)
-            h, (z, r, c), zr = states[t], gates[t], gates[t][:2]
-            if before is not None:
-                calls += states_by_u.forward(before, a["us"], recurrent)
-                calls += [partial(np.add, zr, share[:2], zr), partial(np.add, share[2], a.get("rbh", zeros), inner[t])]
-            else:
-                calls.append(partial(np.copyto, inner[t], a.get("rbh", zeros)))
-            start = zeros if before is None else before
-            calls += [
-                partial(np.exp, zr, zr),  # may overflow to infinity, whose reciprocal is the 0 that is meant
-                partial(np.add, zr, one, zr),
-                partial(np.reciprocal, zr, zr),
-                partial(np.multiply, r, inner[t], term),
-                partial(np.add, c, term, c),
-                partial(np.tanh, c, c),
-                partial(np.subtract, start, c, h),
-                partial(np.multiply, h, z, h),
-                partial(np.add, h, c, h),
-            ]
-            calls += keep_where(None if skip is None else skip[t], h, start)
-            before = h
-        return [*calls, *self.keep_last(site, out, h=h)]
+    def derivative(self, roles: tuple[str, ...]) -> SequenceGradient:
+        return GruGradient(roles, self.backwards)
 
-    def gradients(self, y: Value, *dys: Value | None) -> Sequence[Value | None]:
-        v = self.by_role(y.inputs)
-        gates, inner = y.further[:2]
-        states = y if self.sequences else y.further[2]
-        known = self.incoming(y, dys)
-        known |= {"gates": gates, "inner": inner, "states": states, "ut": transpose_matrix(v["u"])}
-        known |= {r: v[r] for r in ("mask", "h0", "drop") if r in v}
-        ds = y.trace.add(GruGradient(tuple(known), self.backwards), *known.values())
-        found = {**self.input_gradients(y, ds.further[-1]), "u": self.state_gradient(y, states, ds)}
-        if "rb" in v:
-            found["rb"] = column_sums(ds, ds.shape[-1])
-        if "h0" in v:
-            found["h0"] = ds.further[0]
-        return [found.get(r) for r in self.roles]
+    def shares(self, d: Value) -> tuple[Value, Value]:
+        return d.further[-1], d
 
 
 class GruGradient(SequenceGradient):
@@ -123,23 +71,17 @@ class GruGradient(SequenceGradient):
 
     gates = 3
     parts = 4
-    saved = "states"
 
     def further(self, *inputs: Value) -> tuple[Type, ...]:
         return (*super().further(*inputs), self.infer(*inputs))
 
-    def factors(
-        self, site: Site, a: Mapping[str, Array], s: slice, skip: Array | None, d: Array, own: Sequence[Array]
-    ) -> list[Call]:
-        gates, states, one = a["gates"][s], a["states"], site.dtype.type(1)
-        z, r, c = (gates[:, k] for k in range(3))
+    def factors(self, site: Site, a: Mapping[str, Array], s: slice, d: Array) -> list[Call]:
+        one = site.constant(1, ())
+        z, r, c = (a["gates"][s, k] for k in range(3))
         qz, qr, qa, qc = (d[:, k] for k in range(4))
-        start = a.get("h0", site.constant(0, states.shape[1:]))
-        pairs = befores(states, start, s, self.backwards)
-        calls: list[Call] = [
-            *(partial(np.subtract, h, c[here], qz[here]) for here, h in pairs),
+        return [
+            partial(np.subtract, a["h"][s], c, qz),  # (h₋ − c) z
             partial(np.subtract, one, z, qa),
-            partial(np.multiply, qz, z, qz),
             partial(np.multiply, qz, qa, qz),
             partial(np.multiply, c, c, qc),
             partial(np.subtract, one, qc, qc),
@@ -149,31 +91,26 @@ class GruGradient(SequenceGradient):
             partial(np.multiply, qr, qa, qr),
             partial(np.multiply, qr, a["inner"][s], qr),
         ]
-        return calls if skip is None else [*calls, partial(np.copyto, d, 0, where=skip[s][:, None])]
 
-    def meet(self, a: Mapping[str, Array], t: int, d: Array, dh: Array, own: Sequence[Array], place: int) -> list[Call]:
+    def meet(self, d: Array, dh: Array, own: Sequence[Array]) -> list[Call]:
         return [partial(np.multiply, d, dh, d)]
 
-    def onward(
-        self, a: Mapping[str, Array], t: int, skip: Array | None, dh: Array, before: Array, own: Sequence[Array]
-    ) -> list[Call]:
-        where = {} if skip is None else {"where": a["mask"][t][:, None]}
-        return [partial(np.multiply, dh, a["gates"][t, 0], dh, **where), partial(np.add, before, dh, before)]
+    def onward(self, a: Mapping[str, Array], t: int, dh: Array, before: Array, own: Sequence[Array]) -> list[Call]:
+        return [partial(np.multiply, dh, a["gates"][t, 0], dh), partial(np.add, before, dh, before)]
 
-    def leave(self, site: Site, s: slice, d: Array) -> list[Call]:
-        share = by_gate(site.aux[-1][s], 3)
-        return [partial(np.copyto, share[:, :2], d[:, :2]), partial(np.copyto, share[:, 2], d[:, 3])]
+    def leave(self, site: Site, d: Array, out: Array, s: slice) -> list[Call]:
+        share, units = site.aux[-1][s], d.shape[-1]
+        c = by_gate(share, 3)[:, 2]
+        return [partial(np.copyto, share[..., : 2 * units], out[s][..., : 2 * units]), partial(np.copyto, c, d[:, 3])]
 
 
 def gru(values: Mapping[str, Value], backwards: bool = False, sequences: bool = False, state: bool = False) -> Value:
     """The states of a GRU. `values` by role: x, w, u, b, rb (or z, u, rb), and optionally mask, h0 and drop."""
-    trace, units = values["u"].trace, values["u"].shape[0]
-    scale = constant(trace, np.repeat([-1.0, -1.0, 1.0], units))
-    scaled = dict(values)
+    units, whole = values["u"].shape[0], dict(values)
     if "rb" in values:
-        share = multiply(values["rb"], constant(trace, np.repeat([1.0, 1.0, 0.0], units)))
-        scaled |= {r: add(values[r], share) for r in ("b", "z") if r in values}
-    prepared = {f"{r}s": multiply(scaled[r], scale) for r in ("w", "u", "b", "z") if r in values}
+        shared = multiply(values["rb"], constant(values["u"].trace, np.repeat([1.0, 1.0, 0.0], units)))
+        whole |= {r: add(values[r], shared) for r in ("b", "z") if r in values}
+    prepared = prepare(Gru, whole)
     if "rb" in values:
         prepared["rbh"] = cut(values["rb"], 2 * units, 3 * units)
     values = {**values, **prepared}

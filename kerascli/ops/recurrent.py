@@ -8,7 +8,7 @@ The inputs of such an op vary (a mask, initial states, dropout), so each op carr
 
 - x, w, u, b: sequence (T, n, E) and weights in Keras's form; the derivative belongs to these;
 - z: instead of x, w and b, the projected sequence (T, n, G·H), where every gate drops its own inputs;
-- ws, us, bs, zs: the same as the kernel wants them (scaled), the weights prepared once a step; never differentiated;
+- ws, us, zs: the same as the kernel wants them, prepared once a step (see `prepare`); never differentiated;
 - mask (T, n): a step that is False for a sample leaves its states as they were;
 - h0, c0 (n, H): states before the first step, zeros by default;
 - drop (n, G·H): what each gate multiplies the previous state by (recurrent dropout).
@@ -20,31 +20,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value
+from kerascli.ops.elementwise import multiply
+from kerascli.ops.ir import Array, Call, Op, Scope, Shape, ShapeError, Site, Type, Value, constant
 from kerascli.ops.linear import RowsProduct, column_sums, matmul, product, rows_of, transpose_matrix
-from kerascli.ops.shape import move_batch, whole_axis
+from kerascli.ops.shape import concatenate, move_batch, reshape, whole_axis
+
+if TYPE_CHECKING:
+    from kerascli.ops.recurrent_gradient import SequenceGradient
 
 CHUNK = 1 << 16
-"""Elements of a few steps' gates, which stay in the cache between the factors and the steps that use them."""
+"""Elements of a few steps' gates, which stay in the cache from the products or factors to the steps that use them."""
+HUGE = 1e30
+"""Opens or closes a gate wholly, whatever else goes into it."""
 
 
 def step_order(steps: int, backwards: bool) -> range:
     """The time of each step, in the order they are read."""
     return range(steps - 1, -1, -1) if backwards else range(steps)
-
-
-def project(arrays: Mapping[str, Array], out: Array) -> list[Call]:
-    """The inputs' share of all gates of all steps in one product: out = x @ ws + bs, or zs where it is at hand."""
-    if "zs" in arrays:
-        return [partial(np.copyto, out, arrays["zs"])]
-    calls = [product(rows_of(arrays["x"]), arrays["ws"], rows_of(out))]
-    if "bs" in arrays:
-        calls.append(partial(np.add, out, arrays["bs"], out))
-    return calls
 
 
 def gate_major(x: Array, gates: int) -> Array:
@@ -65,19 +61,6 @@ def chunk_of(parts: int, steps: int, rows: int, units: int) -> int:
 def chunk_room(parts: int, rows: int, units: int) -> Shape:
     """Room for the gates of so many steps; never more for fewer rows."""
     return (max(CHUNK, parts * rows * units),)
-
-
-def project_gates(a: Mapping[str, Array], s: slice, room: Array, gates: Array) -> list[Call]:
-    """The inputs' share of all gates of some steps in one product, then gate by gate: gates (T, G, n, H)."""
-    here = gates[s]
-    steps, count, rows, units = here.shape
-    if "zs" in a:
-        return [partial(np.copyto, here, by_gate(a["zs"][s], count))]
-    projected = room[: here.size].reshape(steps, rows, count * units)
-    calls = [product(rows_of(a["x"][s]), a["ws"], rows_of(projected))]
-    if "bs" in a:
-        return [*calls, partial(np.add, by_gate(projected, count), a["bs"].reshape(count, 1, -1), here)]
-    return [*calls, partial(np.copyto, here, by_gate(projected, count))]
 
 
 class StateProduct:
@@ -116,27 +99,31 @@ def skipped(mask: Array | None, scratch: list[Array]) -> tuple[Array | None, lis
     return skip[..., None], [partial(np.logical_not, mask, skip)]
 
 
-def befores(states: Array, start: Array, s: slice, backwards: bool) -> list[tuple[slice | int, Array]]:
-    """The state before each of some steps (T, n, H): pairs of places among these steps, and states."""
-    low, high = s.start, s.stop
-    first = len(states) - 1 if backwards else 0
-    if not low <= first < high:
-        return [(slice(None), states[low + 1 : high + 1] if backwards else states[low - 1 : high - 1])]
-    if backwards:
-        return [(high - 1 - low, start), (slice(0, high - 1 - low), states[low + 1 : high])]
-    return [(0, start), (slice(1, None), states[low : high - 1])]
-
-
 def keep_where(skip: Array | None, new: Array, old: Array) -> list[Call]:
     """Put the old values back into `new` for the samples that skip this step."""
     return [] if skip is None else [partial(np.copyto, new, old, where=skip)]
 
 
+class Moment(NamedTuple):
+    """What one step works on. States and what is kept go by role."""
+
+    x: Array
+    """What the inputs add to the gates (n, G·H)."""
+    u: Array
+    """What the state before adds; may be overwritten."""
+    before: Mapping[str, Array]
+    """The states before (n, H)."""
+    here: Mapping[str, Array]
+    """Where the states and all that is kept of the step go."""
+    own: Sequence[Array]
+    """The kind's temporary arrays."""
+
+
 class SequenceOp(Op):
     """A whole recurrent sequence. The first output is the state at every time, or only after the last step.
 
-    The last further outputs are the states after the last step, where `state` asks for them: without the first of them
-    where that is the first output already.
+    Further outputs: what is `kept` for the derivative; the states at every time where the first output is the last; the
+    states after the last step, where `state` asks for them: without h where that is the first output already.
     """
 
     roles: tuple[str, ...]
@@ -145,14 +132,40 @@ class SequenceOp(Op):
     state: bool = False
     cheap = False
     stepwise = True
-    gates = 1
+    gates: ClassVar[int] = 1
+    scale: ClassVar[tuple[float, ...]] = (1.0,)
+    """What each gate's weights are multiplied by, to suit its activation."""
+    idle: ClassVar[tuple[float, ...]] = (0.0,)
+    """What goes into the gates in a step that is skipped, so that they keep all states but the `held` ones."""
+    held: ClassVar[tuple[str, ...]] = ("h",)
+    """States that are put back after a step that is skipped."""
     initial: ClassVar[tuple[str, ...]] = ("h0",)
     """Roles of the states before the first step."""
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Roles of further outputs: `gates` after their activations (T, G, n, H), others (T, n, H)."""
 
+    # ------------------------------------------------------------ what a kind fills in
+    def own_scratch(self, rows: int, units: int) -> tuple[Shape, ...]:
+        """Further temporary arrays, which `begin` and `step` get."""
+        return ()
+
+    def begin(self, own: Sequence[Array]) -> list[Call]:
+        return []
+
+    def step(self, site: Site, a: Mapping[str, Array], now: Moment) -> list[Call]:
+        """One step, given the op's inputs by role."""
+        raise NotImplementedError
+
+    def derivative(self, roles: tuple[str, ...]) -> SequenceGradient:
+        """The op that goes back through the sequence."""
+        raise NotImplementedError
+
+    def shares(self, d: Value) -> tuple[Value, Value]:
+        """The gradients of what inputs and state add to the gates."""
+        return d, d
+
+    # ------------------------------------------------------------ inputs and outputs
     def by_role(self, inputs: Iterable[Value]) -> dict[str, Value]:
-        return dict(zip(self.roles, inputs, strict=True))
-
-    def arrays(self, inputs: Iterable[Array]) -> dict[str, Array]:
         return dict(zip(self.roles, inputs, strict=True))
 
     def extent(self, inputs: Iterable[Value]) -> tuple[int, int]:
@@ -168,56 +181,119 @@ class SequenceOp(Op):
             raise ShapeError(f"a recurrent sequence wants (time, features), not {first.shape}")
         return Type((steps, units), batch_axis=1) if self.sequences else Type((units,))
 
-    def of_steps(self, inputs: Iterable[Value], *widths: int) -> tuple[Type, ...]:
-        """Types of saved values (T, n, width · H)."""
+    def further(self, *inputs: Value) -> tuple[Type, ...]:
         steps, units = self.extent(inputs)
-        return tuple(Type((steps, width * units), batch_axis=1) for width in widths)
+        gates, states = Type((steps, self.gates, units), batch_axis=2), Type((steps, units), batch_axis=1)
+        kept = [gates if role == "gates" else states for role in self.kept]
+        return (*kept, *(() if self.sequences else (states,)), *(Type((units,)) for _ in self.ends))
 
     @property
     def ends(self) -> tuple[str, ...]:
         """Roles of the last states that are further outputs: h, c."""
         return tuple(role[0] for role in self.initial[not self.sequences :]) if self.state else ()
 
-    def end_types(self, inputs: Iterable[Value]) -> tuple[Type, ...]:
-        return (Type((self.extent(inputs)[1],)),) * len(self.ends)
-
     def last_states(self, y: Value) -> tuple[Value, ...]:
         """The states after the last step."""
         found = y.further[len(y.further) - len(self.ends) :]
         return found if self.sequences else (y, *found)
-
-    def keep_last(self, site: Site, out: Array, **last: Array) -> list[Call]:
-        """Copy the states after the last step, by role, to the outputs that are these."""
-        outputs = dict(zip(self.ends, site.aux[len(site.aux) - len(self.ends) :], strict=True))
-        if not self.sequences:
-            outputs["h"] = out
-        return [partial(np.copyto, array, last[role]) for role, array in outputs.items()]
-
-    def incoming(self, y: Value, dys: Sequence[Value | None]) -> dict[str, Value]:
-        """The gradients of the outputs by role: dy of the states at every time, dh and dc of the last ones."""
-        names = ("dy" if self.sequences else "dh", *(f"d{role}" for role in self.ends))
-        given = zip(names, (dys[0], *dys[len(dys) - len(self.ends) :]), strict=True)
-        return {name: d for name, d in given if d is not None}
-
-    def input_gradients(self, y: Value, d: Value) -> dict[str, Value]:
-        """Gradients of all that enters through the projection, from those of the gates (T, n, G·H)."""
-        v = self.by_role(y.inputs)
-        if "z" in v:
-            return {"z": d}
-        found = {"x": matmul(d, transpose_matrix(v["w"])), "w": y.trace.add(RowsProduct(), v["x"], d)}
-        return {**found, "b": column_sums(d, d.shape[-1])} if "b" in v else found
-
-    def state_gradient(self, y: Value, states: Value, d: Value) -> Value:
-        """Gradient of the recurrent weights."""
-        v = self.by_role(y.inputs)
-        roles = tuple(r for r in ("h0", "drop") if r in v)
-        return y.trace.add(StateRowsProduct(self.gates, self.backwards, roles), states, d, *(v[r] for r in roles))
 
     def flops(self, y: Value, rows: int) -> int:
         v = self.by_role(y.inputs)
         steps, units = self.extent(y.inputs)
         wide = units + (v["x"].shape[-1] if "x" in v else 0)
         return rows * steps * self.gates * units * (2 * wide + 8)
+
+    # ------------------------------------------------------------ forward
+    def scratch(self, rows: int, *inputs: Value) -> tuple[tuple[Shape, str], ...]:
+        v = self.by_role(inputs)
+        steps, units = self.extent(inputs)
+        (room,) = chunk_room(self.gates, rows, units)
+        wide = v["ws"].shape[0] if "ws" in v else 0
+        return (
+            ((room,), "float"),
+            ((max(-(-room * wide // (self.gates * units)), rows * wide),), "float"),
+            ((rows, self.gates * units), "float"),
+            *((shape, "float") for shape in self.own_scratch(rows, units)),
+            *((((self.gates, rows, units), "float"),) if "drop" in self.roles else ()),
+            *((((steps, rows), "bool"),) if "mask" in self.roles else ()),
+        )
+
+    def bind(self, site: Site, out: Array, *inputs: Array) -> Sequence[Call]:
+        a = dict(zip(self.roles, inputs, strict=True))
+        states = out if self.sequences else site.aux[len(self.kept)]
+        kept = {**dict(zip(self.kept, site.aux, strict=False)), "h": states}
+        steps, rows, units = states.shape
+        room, wide, u, *own = site.scratch
+        skip, calls = skipped(a.get("mask"), own)
+        by_state = StateProduct(self.gates, a.get("drop"), own.pop() if "drop" in a else None)
+        order, chunk = step_order(steps, self.backwards), chunk_of(self.gates, steps, rows, units)
+        before = {role[0]: a.get(role, site.constant(0, (rows, units))) for role in self.initial}
+        calls += self.begin(own)
+        for first in range(0, steps, chunk):
+            times = order[first : first + chunk]
+            s = slice(min(times), max(times) + 1)
+            x = room[: len(times) * u.size].reshape(-1, *u.shape)
+            calls += self._project(a, s, skip, wide, x)
+            for t in times:
+                started = t != order[0] or "h0" in a
+                calls += by_state.forward(before["h"], a["us"], u) if started else [partial(u.fill, 0)]
+                here = {role: array[t] for role, array in kept.items()}
+                calls += self.step(site, a, Moment(x[t - s.start], u, before, here, own))
+                for role in self.held:
+                    calls += keep_where(None if skip is None else skip[t], here[role], before[role])
+                before = {role: here[role] for role in before}
+        last = dict(zip(self.ends, site.aux[len(site.aux) - len(self.ends) :], strict=True))
+        last |= {} if self.sequences else {"h": out}
+        return [*calls, *(partial(np.copyto, array, before[role]) for role, array in last.items())]
+
+    def _project(self, a: Mapping[str, Array], s: slice, skip: Array | None, wide: Array, out: Array) -> list[Call]:
+        """The inputs' share of all gates of some steps: out = [x, 1, skip] @ ws, or zs where it is at hand."""
+        steps, rows, _ = out.shape
+        if "zs" in a:
+            calls = [partial(np.copyto, out, a["zs"][s])]
+            idle = np.repeat(np.multiply(self.idle, self.scale), out.shape[-1] // self.gates)
+            return [*calls, *keep_where(None if skip is None else skip[s], out, idle.astype(out.dtype))]
+        x, ws = a["x"][s], a["ws"]
+        features, width = x.shape[-1], len(ws)
+        if width == features:
+            return [product(rows_of(x), ws, rows_of(out))]
+        operand = wide[: steps * rows * width].reshape(steps, rows, width)
+        calls = [partial(np.copyto, operand[..., :features], x)]
+        if "b" in a:
+            calls.append(partial(operand[..., features].fill, 1))
+        if skip is not None:
+            calls.append(partial(np.copyto, operand[..., :-1], 0, where=skip[s]))
+            calls.append(partial(np.copyto, operand[..., -1:], skip[s]))
+        return [*calls, product(rows_of(operand), ws, rows_of(out))]
+
+    # ------------------------------------------------------------ backward
+    def gradients(self, y: Value, *dys: Value | None) -> Sequence[Value | None]:
+        v = self.by_role(y.inputs)
+        saved = {
+            **dict(zip(self.kept, y.further, strict=False)),
+            "h": y if self.sequences else y.further[len(self.kept)],
+        }
+        known = {**self._incoming(dys), **saved, "ut": transpose_matrix(v["u"])}
+        known |= {r: v[r] for r in (*self.initial, "drop", *(("mask",) if self.held else ())) if r in v}
+        d = y.trace.add(self.derivative(tuple(known)), *known.values())
+        by_inputs, by_state = self.shares(d)
+        roles = tuple(r for r in ("h0", "drop") if r in v)
+        rows = StateRowsProduct(self.gates, self.backwards, roles)
+        found = {"u": y.trace.add(rows, saved["h"], by_state, *(v[r] for r in roles)), "z": by_inputs}
+        found |= dict(zip((r for r in self.initial if r in v), d.further, strict=False))
+        if "x" in v:
+            found["x"] = matmul(by_inputs, transpose_matrix(v["w"]))
+            found["w"] = y.trace.add(RowsProduct(), v["x"], by_inputs)
+        for role, share in (("b", by_inputs), ("rb", by_state)):
+            if role in v:
+                found[role] = column_sums(share, share.shape[-1])
+        return [found.get(r) for r in self.roles]
+
+    def _incoming(self, dys: Sequence[Value | None]) -> dict[str, Value]:
+        """The gradients of the outputs by role: dy of the states at every time, dh and dc of the last ones."""
+        names = ("dy" if self.sequences else "dh", *(f"d{role}" for role in self.ends))
+        given = zip(names, (dys[0], *dys[len(dys) - len(self.ends) :]), strict=True)
+        return {name: d for name, d in given if d is not None}
 
 
 class StateRowsProduct(Op):
@@ -263,22 +339,34 @@ class StateRowsProduct(Op):
             calls.append(partial(np.matmul, rows_of(work).T, rows_of(d)[:, gate], out[:, gate]))
         return calls
 
-    def slices(self, y: Value) -> int:
-        return 1 if self.roles else y.shape[0]
-
-    def slice(self, first: int, end: int, out: Array, *inputs: Array) -> tuple[Array, ...]:
-        states, d = inputs
-        return out[first:end], states[..., first:end], d
-
     def flops(self, y: Value, rows: int) -> int:
         return 2 * rows * y.inputs[1].size * y.shape[0]
 
 
+def prepare(kind: type[SequenceOp], values: Mapping[str, Value]) -> dict[str, Value]:
+    """The weights as the kernel wants them: scaled, with rows for the bias and for the steps that are skipped."""
+    units = values["u"].shape[0]
+
+    def by_gate(numbers: Sequence[float]) -> Value:
+        return constant(values["u"].trace, np.repeat(numbers, units))
+
+    def scaled(value: Value) -> Value:
+        return value if set(kind.scale) == {1.0} else multiply(value, by_gate(kind.scale))
+
+    prepared = {"us": scaled(values["u"])}
+    if "z" in values:
+        return {**prepared, "zs": scaled(values["z"])}
+    more = [*([values["b"]] if "b" in values else []), *([by_gate(kind.idle)] if "mask" in values else [])]
+    return {
+        **prepared,
+        "ws": scaled(concatenate([values["w"], *(reshape(row, (1, row.size)) for row in more)], axis=0)),
+    }
+
+
 def sequence(op: SequenceOp, values: Mapping[str, Value]) -> Value:
     """Record a sequence op on inputs given by role."""
-    scope = Scope.BLOCK
     first = values["z"] if "z" in values else values["x"]
-    return first.trace.add(op, *(values[r] for r in op.roles), scope=scope)
+    return first.trace.add(op, *(values[r] for r in op.roles), scope=Scope.BLOCK)
 
 
 class Reverse(Op):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kerascli.ops import recurrent
 from kerascli.ops.gru import gru
 from kerascli.ops.ir import Array, Input, Scope, Trace, Type, Value, Weight
 from kerascli.ops.lstm import lstm
@@ -111,6 +112,29 @@ def test_a_sequence_equals_the_loop(op: Any, backwards: bool, sequences: bool, e
 def test_the_derivative_equals_differences(op: Any, backwards: bool, sequences: bool, extras: tuple[str, ...]) -> None:
     blocks, weights = arrays(op, extras)
     check(builder(op, backwards, sequences), blocks, weights, constants=("drop",))
+
+
+@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("extras", [(), EXTRAS[-1]])
+def test_sequences_of_many_chunks_are_no_other(
+    op: Any, backwards: bool, extras: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recurrent, "CHUNK", 2 * GATES[op] * ROWS * UNITS)
+    blocks, weights = arrays(op, extras)
+    got = compute(builder(op, backwards, True), blocks, weights, np.float64)
+    np.testing.assert_allclose(got, naive(op, {**blocks, **weights}, backwards, True), rtol=0, atol=1e-13)
+    check(builder(op, backwards, True), blocks, weights, constants=("drop",))
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_a_skipped_step_leaves_the_state_to_the_last_digit_whatever_it_reads(op: Any) -> None:
+    blocks, weights = arrays(op, ("mask", "h0"))
+    blocks["mask"][:, 2] = False
+    got = compute(builder(op, False, True), blocks, weights, np.float32)
+    np.testing.assert_array_equal(got[:, 2], got[:, 1])
+    blocks["x"][:, 2] = np.nan
+    np.testing.assert_array_equal(compute(builder(op, False, True), blocks, weights, np.float32), got)
 
 
 @pytest.mark.parametrize("op", GATES)
