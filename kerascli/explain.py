@@ -64,7 +64,7 @@ def explain(name: str) -> list[Entry]:
     found = [_component(member, name) for family in families().values() if (member := family.find(name))]
     found += [_section(name, model) for model in _sections().get(name, [])]
     found += [_left_out(name, family, why) for family in LEFT_OUT if (why := reason(family, name))]
-    if name in listing() and not found:
+    if not found and name in listing():
         members = ", ".join(listing()[name])
         found.append(Entry(name, "family", f"{_docs(families()[name])}\n\nThere are {members}."))
     if not found:
