@@ -183,10 +183,9 @@ def plain(value: Any) -> Any:
 def families() -> dict[str, type[Component]]:
     """The base class of every family."""
     known = {base.family: base for base in Component.__subclasses__()}
-    if any(family not in known for family in MODULES):
-        for family in MODULES:
-            load_family(family)
-        known = {base.family: base for base in Component.__subclasses__()}
+    for family in [family for family in MODULES if family not in known]:
+        load_family(family)
+    known = {base.family: base for base in Component.__subclasses__()}
     return {family: known[family] for family in MODULES}
 
 
