@@ -339,6 +339,13 @@ class StateRowsProduct(Op):
             calls.append(partial(np.matmul, rows_of(work).T, rows_of(d)[:, gate], out[:, gate]))
         return calls
 
+    def slices(self, y: Value) -> int:
+        return 1 if self.roles else y.shape[0]
+
+    def slice(self, first: int, end: int, out: Array, *inputs: Array) -> tuple[Array, ...]:
+        states, d = inputs
+        return out[first:end], states[..., first:end], d
+
     def flops(self, y: Value, rows: int) -> int:
         return 2 * rows * y.inputs[1].size * y.shape[0]
 
