@@ -22,7 +22,7 @@ from kerascli.ops.ir import LEAVES, Constant, Further, Input, Scope, Shape, Valu
 ALIGNMENT = 64
 BIG_SUM = 1 << 17
 """Numbers of a sum over samples from which on lanes make it together."""
-ROUND_BYTES = 1 << 26
+ROUND_BYTES = 1 << 27
 """What such sums read may take, that lanes need not meet after every block."""
 SLICE = 1 << 19
 """Numbers of it that are made at a time."""
