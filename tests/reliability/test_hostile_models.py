@@ -22,7 +22,7 @@ from kerascli import importer
 from kerascli.errors import Failure
 from tests.reliability.hostile_models import KINDS, MODELS
 
-COUNT = int(os.environ.get("KERASCLI_FUZZ", "150"))
+COUNT = int(os.environ.get("KERASCLI_FUZZ", "1000"))
 SEED = int(os.environ.get("KERASCLI_FUZZ_SEED", "1"))
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, so that a crash is told")
