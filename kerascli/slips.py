@@ -26,6 +26,8 @@ CALLS = {
     "the top",
 }
 """Where the arguments of Keras's methods stand in a spec."""
+LONGEST = 500
+"""Characters of a call that is looked at."""
 _YAML_1_1 = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -77,6 +79,8 @@ def is_rest(key: Any, around: Any) -> bool:
 
 def called(text: str, family: type[Component]) -> str:
     """A call as Python writes it, `layers.Conv2D(32, kernel_size=(3, 3))`, as YAML; empty where it is none."""
+    if len(text) > LONGEST:  # Python's parser is not made for what is nested without end
+        return ""
     try:
         call = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError):
