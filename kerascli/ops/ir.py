@@ -170,6 +170,10 @@ class Op:
         """Whether a BLOCK value is better made for the whole batch, between stages, if the batch must wait anyway."""
         return False
 
+    def awaited(self, y: Value) -> bool:
+        """Whether it is so much better that the batch waits for it."""
+        return False
+
     def flops(self, y: Value, rows: int) -> int:
         return y.size * (rows if y.scope == Scope.BLOCK else 1)
 

@@ -16,6 +16,8 @@ from kerascli.ops.ir import Array, Call, Op, Scope, ShapeError, Site, Type, Valu
 
 BIG_MATRIX = 1 << 17
 """Numbers in a matrix that takes about all of a core's second-level cache."""
+HUGE_MATRIX = 1 << 22
+"""Numbers in a matrix that takes about all of the cache that cores share."""
 SHARED_FLOPS = 1 << 18
 """Multiplications from which a product is worth cutting into strips for the lanes."""
 
@@ -26,8 +28,8 @@ def rows_of(x: Array) -> Array:
 
 
 def product(a: Array, b: Array, out: Array) -> Call:
-    """out = a @ b for matrices; np.dot is called faster than np.matmul, but copies columns cut out of a matrix."""
-    whole = a.flags.forc and b.flags.forc
+    """out = a @ b for matrices; np.dot is called faster than np.matmul, but not for columns cut out of a matrix."""
+    whole = a.flags.forc and b.flags.forc and out.flags.c_contiguous
     return partial(np.dot if whole else np.matmul, a, b, out)
 
 
@@ -67,13 +69,21 @@ class MatMul(Op):
         x, w = inputs
         if out.ndim != 2 or out.size * len(w) < SHARED_FLOPS:
             return [self.bind(site, out, x, w)]
-        cuts = [len(out) * k // count for k in range(count + 1)]
+        rows, columns = out.shape
+        if columns > rows:  # each strip goes through its own part of the matrix, the bigger of the two
+            cuts = [columns * k // count for k in range(count + 1)]
+            return [[product(x, w[:, a:b], out[:, a:b])] for a, b in pairwise(cuts) if a < b]
+        cuts = [rows * k // count for k in range(count + 1)]
         return [[product(x[a:b], w, out[a:b])] for a, b in pairwise(cuts) if a < b]
 
     def at_once(self, y: Value) -> bool:
         """A matrix that fills the cache would be read anew for the few rows of every block."""
         x, w = y.inputs
         return one_row_a_sample(x) and x.batch_axis == 0 and w.size >= BIG_MATRIX
+
+    def awaited(self, y: Value) -> bool:
+        """Such a matrix had better be read once a step, by all lanes together, than by each of them."""
+        return self.at_once(y) and y.inputs[1].size >= HUGE_MATRIX
 
     def flops(self, y: Value, rows: int) -> int:
         return 2 * y.inputs[1].shape[0] * super().flops(y, rows)

@@ -123,7 +123,7 @@ def stage_of(values: Iterable[Value]) -> dict[Value, int]:
         ready = max((stage[source] + is_contraction(source) for source in value.inputs), default=0)
         in_blocks = value.scope == Scope.BLOCK or is_contraction(value)
         if value.scope == Scope.BLOCK and value.op.at_once(value):
-            in_blocks = stage[value.inputs[0]] <= 1
+            in_blocks = stage[value.inputs[0]] <= 1 and not value.op.awaited(value)
         in_blocks = in_blocks and not value.op.mixes
         stage[value] = max(ready + (ready % 2 != in_blocks), int(in_blocks))
     return stage
@@ -328,16 +328,19 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
     common = {slot.root() for stage in stages for step in stage for slot in step.inputs if slot.root().common}
     held = sum(_bytes((slot.value.sample_size,), slot.value.dtype, dtype) for slot in common)
     arena = (probes[1].arena_bytes - probes[0].arena_bytes) // 8 + held
-    flops, calls, sums, copied = 0, 0, 0, 0
+    flops, shared, calls, sums, copied = 0, 0, 0, 0, 0
     stepwise = any(step.value.op.stepwise for stage in stages for step in stage)
     for step in (step for stage in stages for step in stage):
+        work = step.value.op.flops(step.value, step.value.work_times)
         if step.stage % 2:
-            flops += step.value.op.flops(step.value, step.value.work_times)
+            flops += work
             calls += 1
+        elif step.value.scope == Scope.BLOCK or step.value.op.whole_batch:
+            shared += work
         if is_contraction(step.value):
             sums += step.value.size
             copied += 0 if is_divided(step.value) else step.value.size
-    block, count = block_and_lanes(batch, arena, flops, calls, sums, copied, stepwise)
+    block, count = block_and_lanes(batch, arena, flops, calls, sums, copied, shared, stepwise)
     lanes = lanes or count
     meeting = ROUND_BYTES // max(held * block * lanes, 1)
     plan = Plan(stages, block, lanes, batch, dtype=dtype, round=min(max(meeting, 1), -(-batch // (block * lanes))))
@@ -346,23 +349,24 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
 
 
 def block_and_lanes(
-    batch: int, arena: int, flops: int, calls: int, sums: int, copied: int, stepwise: bool = False
+    batch: int, arena: int, flops: int, calls: int, sums: int, copied: int, shared: int, stepwise: bool = False
 ) -> tuple[int, int]:
     """Samples a block and number of lanes.
 
     A block's part of the arena should be about four times a core's cache (much less of it is in use at one time); but a
     call should do enough work to be worth making, and so should a block for the sums that it adds to.
     Memory that is walked through step by step need not fit the cache: there many rows are better.
-    Lanes share the blocks; each has an accumulator for every sum that is not divided, `copied` numbers in all.
+    Lanes share the blocks; each has an accumulator for every sum that is not divided, `copied` numbers in all. Where
+    they share the products of whole batches, and these are most of the work, small blocks are no reason for few lanes.
     """
     fits = 2 ** round(np.log2(max(4 * L2_BYTES / max(arena, 1), 1)))
     if stepwise:
         fits = min(64, max(STREAM_BYTES // max(arena, 1), 8))
     worth = 2 ** int(np.ceil(np.log2(max(max(calls * CALL_FLOPS, sums * SUM_FLOPS) / max(flops, 1), 1))))
     block = int(min(max(fits, min(worth, 64)), batch))
-    if batch * flops < 2e7:  # a step of well under a millisecond: a second lane costs more than it brings
+    if batch * (flops + shared) < 2e7:  # a step of well under a millisecond: a second lane costs more than it brings
         return min(block, batch), 1
     lanes = 8
-    while lanes > 2 and (copied * lanes > 1 << 20 or batch < lanes * block):
+    while lanes > 2 and (copied * lanes > 1 << 20 or (batch < lanes * block and shared < flops)):
         lanes //= 2
     return min(block, -(-batch // lanes)), lanes

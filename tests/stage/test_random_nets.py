@@ -34,5 +34,5 @@ def test_the_engine_computes_what_the_plain_trace_says(
         require_equal(by_engine(found, program, rows, 25, "float64", lanes), expected, 1e-9)
 
 
-def _as_it_is(trace: Any, wanted: list[Any], exact: bool = False) -> dict[Any, Any]:
+def _as_it_is(wanted: list[Any], exact: bool = False) -> dict[Any, Any]:
     return {value: value for value in wanted}
