@@ -14,7 +14,7 @@ import numpy as np
 from kerascli.engine.memory import SharedMemory
 from kerascli.ops.ir import Array, Call, Carried, Constant, Input, Scope, Site, Value, Variable, Weight
 from kerascli.ops.linear import MatMul, TransposeMatrix
-from kerascli.program.plan import Plan, Slot, Step, is_contraction, is_divided, slices_at_once
+from kerascli.program.plan import Plan, Slot, Step, is_contraction, is_copied, is_divided, slices_at_once
 
 
 class Block(NamedTuple):
@@ -86,7 +86,7 @@ class Machine:
                     self.held[root] = home.reshape(value.shape) if home is not None else self._step_array(value)
             if is_contraction(step.value) and step.out.root() not in self.sums:
                 first, kind = self.held[step.out.root()], self._kind(step.value)
-                count = plan.lanes - 1 if _is_copied(step.value) else 0
+                count = plan.lanes - 1 if is_copied(step.value) else 0
                 more = [self.memory.zeros(step.value.shape, kind) for _ in range(count)]
                 self.sums[step.out.root()] = [first, *more]
 
@@ -151,15 +151,16 @@ class Machine:
         divided = [step for step in steps if is_divided(step.value)]
         stages = []
         for number in range(0, max(map(len, shares)), self.plan.round):
-            turn = [share[number : number + self.plan.round] for share in shares]
-            work: list[list[Call]] = [[] for _ in turn]
-            for lane in lanes:
-                for block in turn[lane]:
-                    for step in own:
-                        work[lane] += self._block_calls(step, block, block is shares[lane][0], feeds)
+            done = (block for share in shares for block in share[number : number + self.plan.round])
+            blocks = [block._replace(turn=turn) for turn, block in enumerate(done)]
+            work: list[list[Call]] = [[] for _ in shares]
+            for block in (block for block in blocks if block.lane in lanes):
+                first = block.start == shares[block.lane][0].start
+                for step in own:
+                    work[block.lane] += self._block_calls(step, block, first, feeds)
             stages.append(work)
             if divided:
-                blocks, work = [block for part in turn for block in part], [[] for _ in turn]
+                work = [[] for _ in shares]
                 for lane in lanes:
                     for step in divided:
                         work[lane] += self._divided_calls(step, lane, blocks, number == 0)
@@ -170,26 +171,20 @@ class Machine:
         """Whether a stage has calls at all. Workers must agree, so this looks at the plan and not at their calls."""
         if any(not s.value.op.view for s in self.plan.stages[stage]):
             return True
-        return stage % 2 == 0 and any(_is_copied(s.value) for s in self._before(stage))
+        return stage % 2 == 0 and any(is_copied(s.value) for s in self._before(stage))
 
     def _before(self, stage: int) -> list[Step]:
         return self.plan.stages[stage - 1] if stage else []
 
     def _shares(self, rows: int) -> list[list[Block]]:
         """For each lane, its blocks."""
-        block, lanes, round = self.plan.block, self.plan.lanes, self.plan.round
+        block, lanes = self.plan.block, self.plan.lanes
         starts = range(0, rows, block)
         cuts = [-(-len(starts) * k // lanes) for k in range(lanes + 1)]
-        counts = [end - first for first, end in pairwise(cuts)]
-        shares: list[list[Block]] = []
-        for lane, first in enumerate(cuts[:-1]):
-            share = []
-            for k in range(counts[lane]):
-                before = sum(min(max(count - k // round * round, 0), round) for count in counts[:lane])
-                start = starts[first + k]
-                share.append(Block(start, min(start + block, rows), lane, before + k % round))
-            shares.append(share)
-        return shares
+        return [
+            [Block(start, min(start + block, rows), lane) for start in starts[a:b]]
+            for lane, (a, b) in enumerate(pairwise(cuts))
+        ]
 
     # ---- arrays
 
@@ -273,7 +268,7 @@ class Machine:
 
         order: list[Slot] = []
         for step in self._before(number):
-            if _is_copied(step.value):
+            if is_copied(step.value):
                 root = step.out.root()
                 pieces[root] = self._lane_sums(root, busy)
                 order.append(root)
@@ -318,11 +313,6 @@ class Machine:
         ]
         site = Site(rows, self.dtype, scratch, aux, self.counters[0], self.seed, self.constants)
         return [list(calls) for calls in op.strips(site, self.plan.lanes, out, *inputs)]
-
-
-def _is_copied(value: Value) -> bool:
-    """A sum that every lane makes for itself of its blocks."""
-    return is_contraction(value) and not is_divided(value)
 
 
 def _aligned(size: int) -> Array:

@@ -33,6 +33,12 @@ def product(a: Array, b: Array, out: Array) -> Call:
     return partial(np.dot if whole else np.matmul, a, b, out)
 
 
+def _strips(size: int, count: int) -> list[tuple[int, int]]:
+    """Where at most `count` strips of about equal width begin and end."""
+    cuts = [size * k // count for k in range(count + 1)]
+    return [(a, b) for a, b in pairwise(cuts) if a < b]
+
+
 def one_row_a_sample(x: Value) -> bool:
     return x.scope == Scope.BLOCK and len(x.shape) == 1 and x.times == 1
 
@@ -71,10 +77,8 @@ class MatMul(Op):
             return [self.bind(site, out, x, w)]
         rows, columns = out.shape
         if columns > rows:  # each strip goes through its own part of the matrix, the bigger of the two
-            cuts = [columns * k // count for k in range(count + 1)]
-            return [[product(x, w[:, a:b], out[:, a:b])] for a, b in pairwise(cuts) if a < b]
-        cuts = [rows * k // count for k in range(count + 1)]
-        return [[product(x[a:b], w, out[a:b])] for a, b in pairwise(cuts) if a < b]
+            return [[product(x, w[:, a:b], out[:, a:b])] for a, b in _strips(columns, count)]
+        return [[product(x[a:b], w, out[a:b])] for a, b in _strips(rows, count)]
 
     def at_once(self, y: Value) -> bool:
         """A matrix that fills the cache would be read anew for the few rows of every block."""
@@ -134,8 +138,7 @@ class BatchProduct(Op):
         x, dy = inputs
         if out.size * len(x) < SHARED_FLOPS:
             return [self.bind(site, out, x, dy)]
-        cuts = [len(out) * k // count for k in range(count + 1)]
-        return [[product(x[:, a:b].T, dy, out[a:b])] for a, b in pairwise(cuts) if a < b]
+        return [[product(x[:, a:b].T, dy, out[a:b])] for a, b in _strips(len(out), count)]
 
     def flops(self, y: Value, rows: int) -> int:
         return 2 * rows * prod(y.shape)

@@ -92,6 +92,11 @@ def is_divided(value: Value) -> bool:
     return is_contraction(value) and value.size >= BIG_SUM and value.op.slices(value) > 1
 
 
+def is_copied(value: Value) -> bool:
+    """A sum that every lane makes for itself of its blocks."""
+    return is_contraction(value) and not is_divided(value)
+
+
 def slices_at_once(value: Value) -> int:
     """Slices of a divided sum that are made in one call, before they are added to the sum."""
     return max(1, SLICE * value.op.slices(value) // value.size)
@@ -249,11 +254,13 @@ def _alias(out: Slot, source: Slot, last: dict[Slot, int]) -> None:
         root.wide = True
 
 
-def hold_in_common(stages: list[list[Step]]) -> None:
-    """What divided sums read lies where all lanes see it."""
-    for step in (step for steps in stages for step in steps if is_divided(step.value)):
-        for root in (slot.root() for slot in step.inputs):
-            root.common = root.value.scope == Scope.BLOCK and not root.wide
+def hold_in_common(stages: list[list[Step]]) -> set[Slot]:
+    """What divided sums read lies where all lanes see it: of a round, where not of the whole batch."""
+    read = {slot.root() for steps in stages for s in steps if is_divided(s.value) for slot in s.inputs}
+    found = {root for root in read if root.value.scope == Scope.BLOCK and not root.wide}
+    for root in found:
+        root.common = True
+    return found
 
 
 def place(plan: Plan) -> None:
@@ -274,7 +281,7 @@ def place(plan: Plan) -> None:
             temporaries = list(value.op.scratch(rows, *value.inputs))
             if is_divided(value):
                 temporaries.append(((value.size // value.op.slices(value) * slices_at_once(value),), value.dtype))
-            elif is_contraction(value):
+            elif is_copied(value):
                 temporaries.append((value.shape, value.dtype))
             for k, (shape, dtype) in enumerate(temporaries):
                 spans.append((_bytes(shape, dtype, plan.dtype), position, position, (step, k)))
@@ -321,11 +328,10 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
     stages = Scheduler(sinks).run()
     divide(stages)
     share_memory(stages)
-    hold_in_common(stages)
+    common = hold_in_common(stages)
     probes = [Plan(stages, block, 1, batch, dtype=dtype) for block in (1, 9)]
     for probe in probes:
         place(probe)
-    common = {slot.root() for stage in stages for step in stage for slot in step.inputs if slot.root().common}
     held = sum(_bytes((slot.value.sample_size,), slot.value.dtype, dtype) for slot in common)
     arena = (probes[1].arena_bytes - probes[0].arena_bytes) // 8 + held
     flops, shared, calls, sums, copied = 0, 0, 0, 0, 0
@@ -339,7 +345,8 @@ def make_plan(sinks: Iterable[Value], batch: int, dtype: str = "float32", lanes:
             shared += work
         if is_contraction(step.value):
             sums += step.value.size
-            copied += 0 if is_divided(step.value) else step.value.size
+        if is_copied(step.value):
+            copied += step.value.size
     block, count = block_and_lanes(batch, arena, flops, calls, sums, copied, shared, stepwise)
     lanes = lanes or count
     meeting = ROUND_BYTES // max(held * block * lanes, 1)
